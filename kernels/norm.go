@@ -1,0 +1,159 @@
+package kernels
+
+import "math"
+
+// LayerNorm normalises each of rows rows of cols numbers to zero mean and unit variance (Ba et al., arXiv:1607.06450) and
+// applies gain and bias, each of cols numbers or nil. The variance is the biased one, over deviations from the mean (two
+// passes), so that it stays right when the mean is large. dst may be x. Error: at most 6e-7 of the largest output of the row.
+func LayerNorm(dst, x []float32, rows, cols int, gain, bias []float32, eps float32) {
+	for r := range rows {
+		xr, dr := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
+		mean := float32(sum(xr) / float64(cols))
+		variance := sumSquaredDeviations(xr, mean) / float64(cols)
+		normalizeRow(dr, xr, mean, float32(1/math.Sqrt(variance+float64(eps))), gain, bias)
+	}
+}
+
+// RMSNorm divides each row by its root mean square (Zhang and Sennrich, arXiv:1910.07467) and multiplies by gain, which
+// may be nil: x / sqrt(mean(x^2) + eps) * gain. dst may be x.
+func RMSNorm(dst, x []float32, rows, cols int, gain []float32, eps float32) {
+	for r := range rows {
+		xr, dr := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
+		meanSquare := sumSquaredDeviations(xr, 0) / float64(cols)
+		normalizeRow(dr, xr, 0, float32(1/math.Sqrt(meanSquare+float64(eps))), gain, nil)
+	}
+}
+
+// L2Normalize divides each row by max(|x|, eps), as torch.nn.functional.normalize does; with eps 0 it is x / |x|, which
+// makes a row of zeros NaN. dst may be x.
+func L2Normalize(dst, x []float32, rows, cols int, eps float32) {
+	for r := range rows {
+		xr, dr := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
+		norm := max(math.Sqrt(sumSquaredDeviations(xr, 0)), float64(eps))
+		Scale(dr, xr, float32(1/norm))
+	}
+}
+
+// GroupNorm normalises x, [batch, positions, channels], over all positions and the channels of one group (Wu and He,
+// arXiv:1803.08494), then applies gain and bias per channel, which may be nil. channels must be a multiple of groups;
+// groups equal to channels is instance norm. dst may be x.
+func GroupNorm(dst, x []float32, batch, positions, channels, groups int, gain, bias []float32, eps float32) {
+	GroupNormRange(dst, x, positions, channels, groups, gain, bias, eps, 0, batch*groups)
+}
+
+// GroupNormRange is [GroupNorm] for the groups g0 to g1-1, counted through the whole batch, so that several threads can
+// share the work.
+func GroupNormRange(dst, x []float32, positions, channels, groups int, gain, bias []float32, eps float32, g0, g1 int) {
+	if positions == 0 || channels == 0 {
+		return
+	}
+	width := channels / groups
+	for g := g0; g < g1; {
+		b, c0 := g/groups, g%groups*width
+		n := 1
+		if width < groupNormBlock {
+			n = min(groupNormBlock/width, groups-g%groups, g1-g)
+		}
+		first := b * positions * channels
+		groupNormColumns(dst[first:][:positions*channels], x[first:][:positions*channels], channels, c0, width, n, gain, bias, eps)
+		g += n
+	}
+}
+
+// groupNormBlock is how many channels of narrow groups are handled in one pass over the positions.
+const groupNormBlock = 64
+
+// groupNormColumns normalises n neighbouring groups of width channels from channel c0 on.
+func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias []float32, eps float32) {
+	count := float64(len(x) / channels * width)
+	if n == 1 && width >= groupNormBlock {
+		var s float64
+		for at := c0; at < len(x); at += channels {
+			s += sum(x[at:][:width])
+		}
+		mean := float32(s / count)
+		s = 0
+		for at := c0; at < len(x); at += channels {
+			s += sumSquaredDeviations(x[at:][:width], mean)
+		}
+		inverse := float32(1 / math.Sqrt(s/count+float64(eps)))
+		for at := c0; at < len(x); at += channels {
+			normalizeRow(dst[at:][:width], x[at:][:width], mean, inverse, part(gain, c0, width), part(bias, c0, width))
+		}
+		return
+	}
+	// Narrow groups: sums per channel first, then joined by group.
+	var sums [groupNormBlock]float64
+	var mean, scale, shift [groupNormBlock]float32
+	w := width * n
+	for at := c0; at < len(x); at += channels {
+		for c, v := range x[at:][:w] {
+			sums[c] += float64(v)
+		}
+	}
+	for c := range w {
+		var s float64
+		for _, v := range sums[c/width*width:][:width] {
+			s += v
+		}
+		mean[c] = float32(s / count)
+	}
+	clear(sums[:])
+	for at := c0; at < len(x); at += channels {
+		for c, v := range x[at:][:w] {
+			d := float64(v) - float64(mean[c])
+			sums[c] += d * d
+		}
+	}
+	for c := range w {
+		var s float64
+		for _, v := range sums[c/width*width:][:width] {
+			s += v
+		}
+		scale[c] = float32(1 / math.Sqrt(s/count+float64(eps)))
+		if gain != nil {
+			scale[c] *= gain[c0+c]
+		}
+		if bias != nil {
+			shift[c] = bias[c0+c]
+		}
+	}
+	for at := c0; at < len(x); at += channels {
+		d := dst[at:][:w]
+		for c, v := range x[at:][:w] {
+			d[c] = (v-mean[c])*scale[c] + shift[c]
+		}
+	}
+}
+
+func part(v []float32, at, n int) []float32 {
+	if v == nil {
+		return nil
+	}
+	return v[at:][:n]
+}
+
+// normalizeRow writes (x - mean) * inverse * gain + bias; gain and bias may be nil.
+func normalizeRow(dst, x []float32, mean, inverse float32, gain, bias []float32) {
+	switch {
+	case gain == nil && bias == nil:
+		for i, v := range x {
+			dst[i] = (v - mean) * inverse
+		}
+	case bias == nil:
+		gain = gain[:len(x)]
+		for i, v := range x {
+			dst[i] = (v - mean) * inverse * gain[i]
+		}
+	case gain == nil:
+		bias = bias[:len(x)]
+		for i, v := range x {
+			dst[i] = (v-mean)*inverse + bias[i]
+		}
+	default:
+		gain, bias = gain[:len(x)], bias[:len(x)]
+		for i, v := range x {
+			dst[i] = (v-mean)*inverse*gain[i] + bias[i]
+		}
+	}
+}

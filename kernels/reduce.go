@@ -1,0 +1,27 @@
+package kernels
+
+// sum adds x up in float64.
+func sum(x []float32) (s float64) {
+	for _, v := range x {
+		s += float64(v)
+	}
+	return s
+}
+
+// sumSquaredDeviations adds up (x - mean)^2 in float64.
+func sumSquaredDeviations(x []float32, mean float32) (s float64) {
+	for _, v := range x {
+		d := float64(v) - float64(mean)
+		s += d * d
+	}
+	return s
+}
+
+// MaxOf returns the largest of x, which must not be empty.
+func MaxOf(x []float32) float32 {
+	m := x[0]
+	for _, v := range x[1:] {
+		m = max(m, v)
+	}
+	return m
+}
