@@ -2,6 +2,8 @@ package kernels
 
 import "math"
 
+var negInf = float32(math.Inf(-1))
+
 // Softmax writes exp(x - max) / sum(exp(x - max)) of each of rows rows of cols numbers. dst may be x. A row of only -Inf
 // becomes NaN.
 func Softmax(dst, x []float32, rows, cols int) {
