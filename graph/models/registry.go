@@ -1,0 +1,145 @@
+// Package models holds the systems that mmconv imports, one file a system: its configuration as published, the rule by
+// which a checkpoint is recognised, the table of tensor names for each naming, and a builder that makes the graph. The
+// blocks that several systems share stand beside them.
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/graph"
+)
+
+// System is a kind of model that can be imported. Each registers itself from its own file.
+type System struct {
+	Name    string // as users write it: "clip"
+	Title   string // as its authors write it
+	Row     int    // its row in the survey of systems; 0 if none
+	Namings []Naming
+	// ModelTypes are the values of config.json's model_type that mean this system.
+	ModelTypes []string
+	// Build makes the model of a checkpoint whose naming was recognised.
+	Build func(*Import) (*graph.Model, error)
+}
+
+// Naming is one project's way to name the tensors of a system.
+type Naming struct {
+	Name string // "huggingface", "openai", "open_clip", "timm"
+	// Recognise reports whether a checkpoint is of this system in this naming, from its configuration and its tensors'
+	// names together. The naming that is most specific should say yes: two that do are an error for the user.
+	Recognise func(*Import) bool
+	// Looked says what Recognise looks for, for the message that nothing was recognised.
+	Looked string
+}
+
+var systems []*System
+
+// Register makes a system known.
+func Register(s *System) (none struct{}) {
+	systems = append(systems, s)
+	slices.SortFunc(systems, func(a, b *System) int { return strings.Compare(a.Name, b.Name) })
+	return none
+}
+
+// Systems returns all systems by name.
+func Systems() []*System { return slices.Clone(systems) }
+
+// Options are the user's wishes about an import.
+type Options struct {
+	System    string // force this system instead of recognising it
+	ImageSize [2]int // height and width to interpolate position tables to; 0 keeps the trained one
+}
+
+// Open recognises the system of a checkpoint and builds its model. Every tensor is read by the graph or named in Ignored;
+// anything left over is an error.
+func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
+	im, sys, err := recognise(c, o)
+	if err != nil {
+		return nil, err
+	}
+	m, err := sys.Build(im)
+	if err != nil {
+		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Path(), sys.Title, im.Naming, err)
+	}
+	m.System, m.Naming = sys.Name, im.Naming
+	m.Ignored, m.Notes = append(m.Ignored, im.ignored...), append(c.Notes(), append(im.notes, m.Notes...)...)
+	if left := im.leftovers(); len(left) > 0 {
+		return nil, fmt.Errorf("%s, read as %s in %s naming: %s", c.Path(), sys.Title, im.Naming, describeLeft(left))
+	}
+	return m, m.Graph.Check()
+}
+
+func describeLeft(left []string) string {
+	const most = 5
+	s := strings.Join(left[:min(most, len(left))], ", ")
+	if len(left) > most {
+		s += ", …"
+	}
+	return fmt.Sprintf("%d tensors have no place in this architecture: %s; the configuration may belong to another model", len(left), s)
+}
+
+func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
+	type match struct {
+		sys    *System
+		naming string
+	}
+	var found []match
+	im := newImport(c, o)
+	for _, s := range systems {
+		if o.System != "" && s.Name != o.System {
+			continue
+		}
+		for _, n := range s.Namings {
+			if n.Recognise(im) {
+				found = append(found, match{s, n.Name})
+			}
+		}
+	}
+	if im.configErr != nil {
+		return nil, nil, im.configErr
+	}
+	switch len(found) {
+	case 1:
+		im.Naming = found[0].naming
+		return im, found[0].sys, nil
+	case 0:
+		return nil, nil, im.unrecognised()
+	}
+	var names []string
+	for _, m := range found {
+		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
+	}
+	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Path(), strings.Join(names, " or "))
+}
+
+func (im *Import) unrecognised() error {
+	var known []string
+	for _, s := range systems {
+		known = append(known, s.ModelTypes...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	var header struct {
+		ModelType     string   `json:"model_type"`
+		Architectures []string `json:"architectures"`
+	}
+	names := im.Checkpoint.Names()
+	sample := strings.Join(names[:min(3, len(names))], ", ")
+	if raw, err := im.ReadFile("config.json"); err == nil && json.Unmarshal(raw, &header) == nil && header.ModelType != "" {
+		return fmt.Errorf("%s: config.json says model_type %q, which with tensors named as %s is none of the known systems; known model types: %s",
+			im.Path(), header.ModelType, sample, strings.Join(known, ", "))
+	}
+	var looked []string
+	for _, s := range systems {
+		for _, n := range s.Namings {
+			if n.Looked != "" {
+				looked = append(looked, s.Name+"/"+n.Name+": "+n.Looked)
+			}
+		}
+	}
+	return fmt.Errorf("%s: no known system: looked at config.json and open_clip_config.json and at %d tensors (%s); known are %s",
+		im.Path(), len(names), sample, strings.Join(looked, "; "))
+}
