@@ -1,0 +1,11 @@
+package kernels
+
+func finite(x []float32) bool { return finiteGeneric(x) }
+
+func absMax(x []float32) float32 { return absMaxGeneric(x) }
+
+func minMax(x []float32) (lo, hi float32) { return minMaxGeneric(x) }
+
+func quantize(dst []byte, x []float32, inv float32, zero, lo, hi int32) {
+	quantizeGeneric(dst, x, inv, zero, lo, hi)
+}
