@@ -39,3 +39,5 @@ require (
 	gonum.org/v1/gonum v0.17.0
 	pgregory.net/rapid v1.3.0
 )
+
+require github.com/mewpkg/term v0.0.0-20241026122259-37a80af23985 // indirect
