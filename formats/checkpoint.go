@@ -1,0 +1,306 @@
+package formats
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// DefaultMaxFile is the limit on the size of a file that ReadFile takes into memory.
+const DefaultMaxFile = 256 << 20
+
+// Options of Open. The zero value is right for most.
+type Options struct {
+	// NoMmap reads with ordinary calls instead of mapping files into memory: for network file systems, where a mapped file
+	// that shrinks kills the process.
+	NoMmap bool
+	// MaxFile limits the size of a file that ReadFile takes into memory; 0 is DefaultMaxFile.
+	MaxFile int64
+	// WeightsOptional accepts a folder without weights, such as one that holds only a preprocessor's configuration.
+	WeightsOptional bool
+}
+
+// Checkpoint is an opened source: its tensors by name, and the small files beside them. It is safe for concurrent use.
+type Checkpoint struct {
+	source string
+	dir    *folder
+	opts   Options
+
+	format     string
+	tensors    map[string]*Tensor
+	names      []string
+	metadata   map[string]string
+	attributes map[string]any
+	notes      []string
+
+	mu    sync.Mutex
+	files []*file         // weights
+	side  map[string]File // small files that were read, by name
+	subs  []*Checkpoint
+}
+
+// Open opens what source names: a folder, a single weight file, or hf:OWNER/NAME[@REVISION], a snapshot in the Hugging Face
+// cache. Which file of a folder holds the weights is decided as docs/formats.md says; Notes tells what was passed over.
+// Errors are *Error.
+func Open(source string, opts Options) (*Checkpoint, error) {
+	path := source
+	if strings.HasPrefix(source, "hf:") {
+		dir, err := hubSnapshot(source)
+		if err != nil {
+			return nil, err
+		}
+		path = dir
+	}
+	if isPartial(path) {
+		return nil, &Error{Kind: ErrTruncated, File: path, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, readError(path, err)
+	}
+	if info.IsDir() {
+		dir, err := openFolder(path)
+		if err != nil {
+			return nil, err
+		}
+		return openIn(source, dir, opts)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &Error{Kind: ErrRead, File: path, Msg: "is neither a folder nor a regular file"}
+	}
+	// The user named this very file, so that a link may lead anywhere; what lies beside the link is what belongs to it.
+	dir, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	c := newCheckpoint(source, dir, opts)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, readError(path, err)
+	}
+	if err := c.addWeights(f, path, filepath.Base(path), nil); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.finish()
+	return c, nil
+}
+
+func newCheckpoint(source string, dir *folder, opts Options) *Checkpoint {
+	return &Checkpoint{source: source, dir: dir, opts: opts, tensors: map[string]*Tensor{}, side: map[string]File{},
+		metadata: map[string]string{}, attributes: map[string]any{}}
+}
+
+func openIn(source string, dir *folder, opts Options) (*Checkpoint, error) {
+	c := newCheckpoint(source, dir, opts)
+	if err := c.openFolder(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.finish()
+	return c, nil
+}
+
+func (c *Checkpoint) openFolder() error {
+	listing, err := c.dir.list()
+	if err != nil {
+		return err
+	}
+	choice, err := chooseWeights(c.dir.shown, listing)
+	if err != nil {
+		return err
+	}
+	if choice == nil {
+		if c.opts.WeightsOptional {
+			return nil
+		}
+		return &Error{Kind: ErrNotFound, File: c.dir.shown, Msg: fmt.Sprintf(
+			"has no weights: looked for %s, any other .safetensors, .bin, .pt or .pth; the folder holds %s", strings.Join(preferred, ", "), some(listing))}
+	}
+	c.notes = append(c.notes, choice.notes...)
+	files := choice.files
+	var weights map[string]string
+	if choice.index != "" {
+		text, err := c.ReadFile(choice.index)
+		if err != nil {
+			return err
+		}
+		if weights, err = parseIndex(text); err != nil {
+			e := err.(*Error) // parseIndex gives no other
+			e.File = filepath.Join(c.dir.shown, choice.index)
+			return e
+		}
+		files = shardsOf(weights)
+	}
+	for _, name := range files {
+		f, shown, err := c.dir.open(name)
+		if err != nil {
+			if choice.index != "" && errors.Is(err, ErrNotFound) {
+				return &Error{Kind: ErrNotFound, File: shown, Msg: fmt.Sprintf("shard is missing, %s names it (incomplete download?)", choice.index), Cause: fs.ErrNotExist}
+			}
+			return err
+		}
+		check := func([]*Tensor) error { return nil }
+		if choice.index != "" {
+			check = func(tensors []*Tensor) error { return checkShard(shown, choice.index, name, tensors, weights) }
+		}
+		if err := c.addWeights(f, shown, filepath.ToSlash(name), check); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addWeights reads the header of a weight file, whose kind is told by its first bytes, never by its name.
+func (c *Checkpoint) addWeights(f *os.File, shown, name string, check func([]*Tensor) error) error {
+	src, err := openFile(f, shown, name, c.opts.NoMmap)
+	if err != nil {
+		return err
+	}
+	c.files = append(c.files, src)
+	tensors, err := c.readWeights(src)
+	if err != nil {
+		return err
+	}
+	if check != nil {
+		if err := check(tensors); err != nil {
+			return err
+		}
+	}
+	for _, t := range tensors {
+		if other, twice := c.tensors[t.Name]; twice {
+			return &Error{Kind: ErrDuplicate, File: shown, Tensor: t.Name, Msg: "is also in " + other.File}
+		}
+		c.tensors[t.Name] = t
+	}
+	return nil
+}
+
+func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
+	if src.size == 0 {
+		return nil, &Error{Kind: ErrTruncated, File: src.path, Msg: "is empty"}
+	}
+	tensors, metadata, err := readSafetensors(src)
+	for k, v := range metadata {
+		c.metadata[k] = v
+	}
+	c.format = "safetensors"
+	return tensors, err
+}
+
+func (c *Checkpoint) finish() {
+	c.names = make([]string, 0, len(c.tensors))
+	for name := range c.tensors {
+		c.names = append(c.names, name)
+	}
+	sort.Strings(c.names)
+}
+
+// Close gives up the files. Slices that Bytes and Float32View gave are invalid afterwards.
+func (c *Checkpoint) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	for _, s := range c.subs {
+		err = errors.Join(err, s.Close())
+	}
+	for _, f := range c.files {
+		err = errors.Join(err, f.close())
+	}
+	return err
+}
+
+// Source is what Open was given.
+func (c *Checkpoint) Source() string { return c.source }
+
+// Dir is the folder of the checkpoint, or the one that holds its file.
+func (c *Checkpoint) Dir() string { return c.dir.shown }
+
+// Format is "safetensors", "torch" or "torchscript"; empty without weights.
+func (c *Checkpoint) Format() string { return c.format }
+
+// Names gives the names of all tensors, sorted. The caller must not change the slice.
+func (c *Checkpoint) Names() []string { return c.names }
+
+// Tensor finds a tensor by name.
+func (c *Checkpoint) Tensor(name string) (*Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Metadata is the free text of safetensors headers (__metadata__).
+func (c *Checkpoint) Metadata() map[string]string { return c.metadata }
+
+// Attributes is what a PyTorch file holds beside tensors, such as openai/whisper's "dims" or fairseq's "cfg": nil, bool, int,
+// float64, string, []any and map[string]any. An object of a known harmless class is a map with its attributes.
+func (c *Checkpoint) Attributes() map[string]any { return c.attributes }
+
+// Notes tells what a user should know about how the checkpoint was read: files passed over, wrappers removed.
+func (c *Checkpoint) Notes() []string { return slices.Clone(c.notes) }
+
+// List gives the names of the files directly in the folder, sorted.
+func (c *Checkpoint) List() ([]string, error) { return c.dir.list() }
+
+// ReadFile reads a small file of the folder, such as config.json: name is relative to it, with slashes. Where there is none,
+// the error is ErrNotFound.
+func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
+	f, shown, err := c.dir.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	most := c.opts.MaxFile
+	if most <= 0 {
+		most = DefaultMaxFile
+	}
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, readError(shown, err)
+	}
+	if int64(len(data)) > most {
+		return nil, &Error{Kind: ErrLimit, File: shown, Msg: fmt.Sprintf("is larger than the limit of %d bytes for a file that is read whole", most)}
+	}
+	sum := sha256.Sum256(data)
+	c.mu.Lock()
+	c.side[name] = File{Path: shown, Name: filepath.ToSlash(filepath.Clean(name)), Size: int64(len(data)), hash: hex.EncodeToString(sum[:])}
+	c.mu.Unlock()
+	return data, nil
+}
+
+// Sub opens a checkpoint in a sub-folder that a configuration names, relative to the folder (LLaVA's mm_vision_tower). It is
+// closed with its parent, whose Files count its own.
+func (c *Checkpoint) Sub(dir string) (*Checkpoint, error) {
+	d, err := c.dir.sub(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openIn(d.shown, d, c.opts)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.subs = append(c.subs, s)
+	c.mu.Unlock()
+	return s, nil
+}
+
+// some lists a few names for a message.
+func some(names []string) string {
+	const most = 12
+	switch {
+	case len(names) == 0:
+		return "no files"
+	case len(names) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
