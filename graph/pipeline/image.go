@@ -1,0 +1,261 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Image says how a picture becomes a vision encoder's input. It is data: a system's file fills it (from a published
+// preprocessor configuration or from what the original project keeps in code), a converted folder stores it as JSON, and
+// package verify/image carries it out. A decoded picture is cut as Tiling says (by default it is one tile), Steps run on
+// each tile in 8-bit arithmetic, and Normalize turns the bytes into floats, NCHW.
+type Image struct {
+	// ExifTranspose turns the picture upright first, as its EXIF orientation says. Processors built on Pillow's Image.open do not.
+	ExifTranspose bool `json:"exif_transpose,omitempty"`
+	// ConvertLast leaves the conversion to RGB until after the steps, as openai/CLIP and open_clip do: transparent pictures
+	// are then resized with premultiplied alpha, and pictures with a palette by nearest neighbour.
+	ConvertLast bool        `json:"convert_rgb_last,omitempty"`
+	Tiling      *Tiling     `json:"tiling,omitempty"`
+	Steps       []ImageStep `json:"steps,omitempty"`
+	Normalize   Normalize   `json:"normalize"`
+	Layout      ImageLayout `json:"layout,omitempty"`
+}
+
+// ImageOp names what an ImageStep does.
+type ImageOp string
+
+// The steps, with the fields of ImageStep that each reads. Sizes in pixels.
+const (
+	// ResizeExact stretches to Height x Width.
+	ResizeExact ImageOp = "resize"
+	// ResizeShortest brings the short side to Shortest; the long side is cut to an integer. Where it then passes Longest
+	// (if that is set), the picture is made smaller still (torchvision's Resize, transformers' get_resize_output_image_size).
+	ResizeShortest ImageOp = "resize_shortest"
+	// ResizeCover keeps the ratio and covers Height x Width; sides are rounded half to even (timm's ResizeKeepRatio, longest=0).
+	ResizeCover ImageOp = "resize_cover"
+	// ResizeInside keeps the ratio and fits into Height x Width (timm's ResizeKeepRatio, longest=1).
+	ResizeInside ImageOp = "resize_inside"
+	// ResizeLimit makes the long side at most Longest, then each side at least Shortest (Idefics2).
+	ResizeLimit ImageOp = "resize_limit"
+	// ResizeLongest brings the long side to Longest; no side gets shorter than Shortest (DeepSeek-VL).
+	ResizeLongest ImageOp = "resize_longest"
+	// ResizeMultiple brings the short side to Shortest, the long side to at most Longest, and cuts both to multiples of
+	// Multiple (ViLT, Pixel-BERT).
+	ResizeMultiple ImageOp = "resize_multiple"
+	// ResizeHD brings the long side to as many tiles of Multiple pixels as MaxTiles tiles in all allow, at most as many as
+	// the picture fills where NoUpscale is set, and pads the other side to a multiple with Fill, on both ends or, with
+	// PadEnd, at the end only (InternLM-XComposer's HD_transform).
+	ResizeHD ImageOp = "resize_hd"
+	// CenterCrop cuts Height x Width from the centre; what lies outside of the picture is Fill (black by default).
+	CenterCrop ImageOp = "center_crop"
+	// PadSquare puts the picture in the centre of a square of its longer side, filled with Fill (LLaVA's expand2square).
+	PadSquare ImageOp = "pad_square"
+)
+
+// ImageStep is one step on 8-bit pixels.
+type ImageStep struct {
+	Op        ImageOp `json:"op"`
+	Filter    Filter  `json:"filter,omitempty"`
+	Height    int     `json:"height,omitempty"`
+	Width     int     `json:"width,omitempty"`
+	Shortest  int     `json:"shortest,omitempty"`
+	Longest   int     `json:"longest,omitempty"`
+	Multiple  int     `json:"multiple,omitempty"`
+	MaxTiles  int     `json:"max_tiles,omitempty"`
+	NoUpscale bool    `json:"no_upscale,omitempty"`
+	PadEnd    bool    `json:"pad_end,omitempty"`
+	// HalfEven is torchvision's rule for the crop's offset, round((n-size)/2) with halves to even; without it the offset
+	// is floor((n-size)/2), as transformers' center_crop has it.
+	HalfEven bool `json:"half_even,omitempty"`
+	// Fill is the colour of what is added: red, green, blue; empty is black.
+	Fill []uint8 `json:"fill,omitempty"`
+}
+
+// Filter is a resampling filter of Pillow, antialiased when it makes a picture smaller (nearest excepted).
+type Filter string
+
+// Pillow's filters.
+const (
+	Nearest  Filter = "nearest"
+	Box      Filter = "box"
+	Bilinear Filter = "bilinear"
+	Hamming  Filter = "hamming"
+	Bicubic  Filter = "bicubic"
+	Lanczos  Filter = "lanczos"
+)
+
+// filterCodes are the filters by their codes in PIL.Image.Resampling, which preprocessor configurations give.
+var filterCodes = []Filter{Nearest, Lanczos, Bilinear, Bicubic, Box, Hamming}
+
+// TilingKind names a way to cut a picture.
+type TilingKind string
+
+// The ways to cut a picture into tiles.
+const (
+	// TileAnyRes is LLaVA-NeXT's: the picture stretched to BaseHeight x BaseWidth, then the tiles, row by row, of the
+	// picture resized into the best of the Pinpoints and padded with black.
+	TileAnyRes TilingKind = "anyres"
+	// TileDynamic is InternVL 1.5's: the picture stretched to the grid of MinTiles to MaxTiles tiles whose ratio is
+	// nearest, row by row, then with Thumbnail the whole picture in one tile where there are several.
+	TileDynamic TilingKind = "dynamic"
+	// TileQuarters is Idefics2's: four quarters, row by row, then the picture itself.
+	TileQuarters TilingKind = "quarters"
+)
+
+// Tiling says how a picture is cut into tiles of Size x Size pixels.
+type Tiling struct {
+	Kind       TilingKind `json:"kind"`
+	Filter     Filter     `json:"filter,omitempty"`
+	Size       int        `json:"size,omitempty"`
+	BaseHeight int        `json:"base_height,omitempty"`
+	BaseWidth  int        `json:"base_width,omitempty"`
+	// Pinpoints are the resolutions to choose from, (height, width).
+	Pinpoints [][2]int `json:"pinpoints,omitempty"`
+	MinTiles  int      `json:"min_tiles,omitempty"`
+	MaxTiles  int      `json:"max_tiles,omitempty"`
+	Thumbnail bool     `json:"thumbnail,omitempty"`
+}
+
+// Normalize turns a byte x into (x * scale - mean) / std, per channel.
+type Normalize struct {
+	// Factor is the scale. The product is taken in float64 and rounded to float32, as transformers' rescale does; 0 leaves
+	// the byte's value.
+	Factor float64 `json:"factor,omitempty"`
+	// ToTensor divides by 255 in float32 instead, as torchvision's ToTensor does.
+	ToTensor bool `json:"to_tensor,omitempty"`
+	// Mean and Std are of the scaled values, red, green, blue; empty leaves the step out.
+	Mean []float64 `json:"mean,omitempty"`
+	Std  []float64 `json:"std,omitempty"`
+}
+
+// Scale returns the factor by which bytes are multiplied.
+func (n Normalize) Scale() float64 {
+	switch {
+	case n.ToTensor:
+		return 1.0 / 255
+	case n.Factor != 0:
+		return n.Factor
+	}
+	return 1
+}
+
+// ImageLayout is how the tiles of a batch are put together.
+type ImageLayout string
+
+// The layouts. H and W are those of the largest tile; smaller ones are padded with zeros at the bottom and right, after
+// normalisation, where a mask tells the padding.
+const (
+	LayoutTiles        ImageLayout = ""              // (tiles of all pictures, 3, H, W); all tiles are of one size
+	LayoutImageTiles   ImageLayout = "image_tiles"   // (pictures, tiles, 3, H, W); fewer tiles are filled up with zeros
+	LayoutMasked       ImageLayout = "masked"        // (tiles of all pictures, 3, H, W), and a mask (tiles, H, W)
+	LayoutSampleImages ImageLayout = "sample_images" // (samples, tiles of the sample, 3, H, W), and a mask (samples, tiles, H, W)
+)
+
+// maxSide bounds the sizes that a configuration may ask for: far above any encoder's, and small enough that no product
+// of two overflows or asks for gigabytes.
+const maxSide = 16384
+
+// Check returns an error that names the first field without sense. Whoever reads an Image from a file calls it.
+func (p *Image) Check() error {
+	for i, s := range p.Steps {
+		if err := s.check(); err != nil {
+			return fmt.Errorf("image pipeline, step %d (%s): %w", i, s.Op, err)
+		}
+	}
+	if p.Tiling != nil {
+		if err := p.Tiling.check(); err != nil {
+			return fmt.Errorf("image pipeline, tiling %q: %w", p.Tiling.Kind, err)
+		}
+	}
+	n := p.Normalize
+	if len(n.Mean) != len(n.Std) || (len(n.Mean) != 0 && len(n.Mean) != 3) {
+		return fmt.Errorf("image pipeline: mean and std must have 3 values each, have %d and %d", len(n.Mean), len(n.Std))
+	}
+	if slices.Contains(n.Std, 0) {
+		return fmt.Errorf("image pipeline: std %v has a zero", n.Std)
+	}
+	switch p.Layout {
+	case LayoutTiles, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
+	default:
+		return fmt.Errorf("image pipeline: unknown layout %q", p.Layout)
+	}
+	return nil
+}
+
+func (s ImageStep) check() error {
+	var sizes []int
+	resizes := true
+	switch s.Op {
+	case ResizeExact, ResizeCover, ResizeInside:
+		sizes = []int{s.Height, s.Width}
+	case ResizeShortest:
+		sizes = []int{s.Shortest}
+		if s.Longest != 0 && s.Longest < s.Shortest {
+			return fmt.Errorf("the longest edge %d is less than the shortest, %d", s.Longest, s.Shortest)
+		}
+	case ResizeLimit, ResizeLongest:
+		sizes = []int{s.Shortest, s.Longest}
+	case ResizeMultiple:
+		sizes = []int{s.Shortest, s.Longest, s.Multiple}
+	case ResizeHD:
+		sizes = []int{s.Multiple, s.MaxTiles}
+	case CenterCrop:
+		sizes = []int{s.Height, s.Width}
+		resizes = false
+	case PadSquare:
+		resizes = false
+	default:
+		return fmt.Errorf("unknown step")
+	}
+	if resizes && !slices.Contains(filterCodes, s.Filter) {
+		return fmt.Errorf("unknown filter %q", s.Filter)
+	}
+	if len(s.Fill) != 0 && len(s.Fill) != 3 {
+		return fmt.Errorf("fill must have 3 values, has %d", len(s.Fill))
+	}
+	return checkSides(append(sizes, s.Longest+1)...)
+}
+
+func (t *Tiling) check() error {
+	switch t.Kind {
+	case TileAnyRes:
+		if len(t.Pinpoints) == 0 {
+			return fmt.Errorf("no resolutions to choose from")
+		}
+		if err := checkSides(t.Size, t.BaseHeight, t.BaseWidth); err != nil {
+			return err
+		}
+		for _, p := range t.Pinpoints {
+			if err := checkSides(p[0], p[1]); err != nil {
+				return err
+			}
+			if p[0]%t.Size != 0 || p[1]%t.Size != 0 {
+				return fmt.Errorf("the resolution %dx%d (height x width) is no multiple of the tile, %d", p[0], p[1], t.Size)
+			}
+		}
+	case TileDynamic:
+		if err := checkSides(t.Size); err != nil {
+			return err
+		}
+		if t.MinTiles < 1 || t.MaxTiles < t.MinTiles || t.MaxTiles > 4096 {
+			return fmt.Errorf("from %d to %d tiles: expected 1 <= min <= max <= 4096", t.MinTiles, t.MaxTiles)
+		}
+	case TileQuarters:
+		return nil
+	default:
+		return fmt.Errorf("unknown kind")
+	}
+	if !slices.Contains(filterCodes, t.Filter) {
+		return fmt.Errorf("unknown filter %q", t.Filter)
+	}
+	return nil
+}
+
+func checkSides(sides ...int) error {
+	for _, n := range sides {
+		if n < 1 || n > maxSide {
+			return fmt.Errorf("a size of %d pixels: expected 1 to %d", n, maxSide)
+		}
+	}
+	return nil
+}
