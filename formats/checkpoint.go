@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,12 +190,53 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 	if src.size == 0 {
 		return nil, &Error{Kind: ErrTruncated, File: src.path, Msg: "is empty"}
 	}
-	tensors, metadata, err := readSafetensors(src)
-	for k, v := range metadata {
-		c.metadata[k] = v
+	t, err := readTorch(src)
+	if err != errNotTorch {
+		return c.takeTorch(src, t, err)
 	}
+	if head, err := src.bytes(0, min(src.size, int64(len(lfsPointer)))); err == nil && string(head) == lfsPointer {
+		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: "is a pointer of Git LFS, not the file itself; run git lfs pull"}
+	}
+	tensors, metadata, err := readSafetensors(src)
+	maps.Copy(c.metadata, metadata)
 	c.format = "safetensors"
 	return tensors, err
+}
+
+// lfsPointer is how a file starts that was cloned without its contents.
+const lfsPointer = "version https://git-lfs"
+
+// takeTorch adds what a PyTorch file holds, and recommends safetensors where they are at hand.
+func (c *Checkpoint) takeTorch(src *file, t *torchFile, err error) ([]*Tensor, error) {
+	listing, _ := c.dir.list() // for messages alone
+	better := safer(listing)
+	var tensors []*Tensor
+	var attributes map[string]any
+	var notes []string
+	if err == nil {
+		tensors, attributes, notes, err = flattenTorch(src, t)
+	}
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			if better != "" {
+				e.Msg += "; use " + printable(better) + ", which lies beside it"
+			} else if e.Kind == ErrPickle {
+				e.Msg += "; where the publisher offers safetensors, use them, else save the state dict alone"
+			}
+		}
+		return nil, err
+	}
+	c.format = "torch"
+	if t.script {
+		c.format = "torchscript"
+	}
+	maps.Copy(c.attributes, attributes)
+	c.notes = append(c.notes, notes...)
+	if better != "" {
+		c.notes = append(c.notes, fmt.Sprintf("%s: %s lies beside it; safetensors are safer and faster to read", src.path, better))
+	}
+	return tensors, nil
 }
 
 func (c *Checkpoint) finish() {
