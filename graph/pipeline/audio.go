@@ -221,7 +221,9 @@ func TorchaudioAudio(sampleRate int, normalize bool) *Audio {
 
 // FairseqAudio is the input of fairseq's HuBERT and wav2vec 2.0: task.sample_rate, and layer_norm over the clip where
 // task.normalize is set (fairseq/data/audio/raw_audio_dataset.py).
-func FairseqAudio(sampleRate int, normalize bool) *Audio { return TorchaudioAudio(sampleRate, normalize) }
+func FairseqAudio(sampleRate int, normalize bool) *Audio {
+	return TorchaudioAudio(sampleRate, normalize)
+}
 
 // extractors holds a reader for each feature extractor class of Hugging Face transformers.
 var extractors = map[string]func(raw []byte) (*Audio, error){
