@@ -74,7 +74,7 @@ func ImageXComposer25(tile, hdNum int) *Image {
 // both multiples of 32.
 func ImagePixelBERT(size int) *Image {
 	return &Image{
-		Steps:     []ImageStep{{Op: ResizeMultiple, Filter: Bicubic, Shortest: size, Longest: 1333 * size / 800, Multiple: 32}},
+		Steps:     []ImageStep{{Op: ResizeMultiple, Filter: Bicubic, Shortest: size, Longest: clampInt(1333.0 / 800 * float64(size)), Multiple: 32}},
 		Normalize: torchNormalize(ImageNetMean, ImageNetStd),
 		Layout:    LayoutMasked,
 	}

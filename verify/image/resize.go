@@ -1,0 +1,267 @@
+package imageproc
+
+import (
+	"math"
+
+	"github.com/mmconv/mmconv/graph/pipeline"
+)
+
+// Resizing is Pillow's (libImaging/Resample.c): a filter whose support grows with the reduction, one pass along the rows,
+// rounded to 8 bits, and one along the columns; weights are fixed-point numbers with precisionBits of fraction. Products
+// are wrapped in float64() so that no architecture fuses them with a sum and rounds differently.
+
+const precisionBits = 32 - 8 - 2
+
+type kernel struct {
+	support float64
+	weight  func(x float64) float64
+}
+
+var kernels = map[pipeline.Filter]kernel{
+	pipeline.Box: {0.5, func(x float64) float64 {
+		if x > -0.5 && x <= 0.5 {
+			return 1
+		}
+		return 0
+	}},
+	pipeline.Bilinear: {1, func(x float64) float64 { return max(0, 1-math.Abs(x)) }},
+	pipeline.Hamming: {1, func(x float64) float64 {
+		x = math.Abs(x)
+		switch {
+		case x == 0:
+			return 1
+		case x >= 1:
+			return 0
+		}
+		x *= math.Pi
+		return float64(math.Sin(x)/x) * (float64(float32(0.54)) + float64(float64(float32(0.46))*math.Cos(x)))
+	}},
+	pipeline.Bicubic: {2, func(x float64) float64 {
+		const a = -0.5
+		x = math.Abs(x)
+		switch {
+		case x < 1:
+			t := float64((a+2)*x) - (a + 3)
+			return float64(float64(t*x)*x) + 1
+		case x < 2:
+			t := float64((x-5)*x) + 8
+			return (float64(t*x) - 4) * a
+		}
+		return 0
+	}},
+	pipeline.Lanczos: {3, func(x float64) float64 {
+		if x >= -3 && x < 3 {
+			return sinc(x) * sinc(x/3)
+		}
+		return 0
+	}},
+}
+
+func sinc(x float64) float64 {
+	if x == 0 {
+		return 1
+	}
+	x *= math.Pi
+	return math.Sin(x) / x
+}
+
+// taps are the weights of one direction: output i is the sum of weights[i] times the inputs from start[i] on.
+type taps struct {
+	start   []int
+	weights [][]int32
+}
+
+// makeTaps returns the taps of outputs from to to-1 of out.
+func makeTaps(in, out, from, to int, k kernel) taps {
+	scale := float64(float32(in)) / float64(out) // Pillow keeps the box in float32
+	stretch := max(scale, 1)
+	support := k.support * stretch
+	inverse := 1 / stretch
+	t := taps{make([]int, to-from), make([][]int32, to-from)}
+	size := int(math.Ceil(support))*2 + 1
+	all := make([]int32, (to-from)*min(size, in))
+	buf := make([]float64, size)
+	for i := range t.start {
+		center := float64((float64(from+i) + 0.5) * scale)
+		lo := max(0, int(center-support+0.5))
+		hi := min(in, int(center+support+0.5))
+		w := buf[:max(0, hi-lo)]
+		sum := 0.0
+		for x := range w {
+			w[x] = k.weight(float64((float64(x+lo) - center + 0.5) * inverse))
+			sum += w[x]
+		}
+		fixed := all[:len(w):len(w)]
+		all = all[len(w):]
+		for x, v := range w {
+			if sum != 0 {
+				v /= sum
+			}
+			v = float64(v * (1 << precisionBits))
+			fixed[x] = int32(v + math.Copysign(0.5, v))
+		}
+		t.start[i], t.weights[i] = lo, fixed
+	}
+	return t
+}
+
+// window is the part of a resized picture that is wanted.
+type window struct{ x, y, width, height int }
+
+// Resize returns the picture at width x height pixels, equal to Pillow's Image.resize of an RGB picture. Filter must be one
+// of pipeline's.
+func (m *RGB) Resize(width, height int, filter pipeline.Filter) *RGB {
+	return m.resizeWindow(width, height, filter, window{0, 0, width, height})
+}
+
+// resizeWindow computes only a part of the resized picture.
+func (m *RGB) resizeWindow(width, height int, filter pipeline.Filter, part window) *RGB {
+	pix := resample(m.Pix, m.Width, m.Height, width, height, 3, filter, part)
+	return &RGB{Width: part.width, Height: part.height, Pix: pix}
+}
+
+// resizeNative is resizeWindow of the picture in the mode of its file, converted to RGB after it.
+func (m *RGB) resizeNative(width, height int, filter pipeline.Filter, part window) *RGB {
+	if m.Indexed {
+		filter = pipeline.Nearest
+	}
+	if m.Alpha == nil || filter == pipeline.Nearest || width == m.Width && height == m.Height {
+		return m.resizeWindow(width, height, filter, part)
+	}
+	rgba := make([]uint8, 4*len(m.Alpha))
+	for i, a := range m.Alpha {
+		for c, v := range m.Pix[3*i : 3*i+3] {
+			rgba[4*i+c] = mulDiv255(v, a)
+		}
+		rgba[4*i+3] = a
+	}
+	rgba = resample(rgba, m.Width, m.Height, width, height, 4, filter, part)
+	out := New(part.width, part.height)
+	for i := range part.width * part.height {
+		p := out.Pix[3*i : 3*i+3]
+		copy(p, rgba[4*i:])
+		unpremultiply(p, rgba[4*i+3])
+	}
+	return out
+}
+
+func resample(pix []uint8, w, h, width, height, channels int, filter pipeline.Filter, part window) []uint8 {
+	if filter == pipeline.Nearest {
+		columns := nearestIndices(w, width, part.x, part.width)
+		rows := nearestIndices(h, height, part.y, part.height)
+		return gather(pix, w*channels, channels, columns, rows)
+	}
+	k := kernels[filter]
+	columns := identity(part.x, part.width)
+	if width != w {
+		columns = makeTaps(w, width, part.x, part.x+part.width, k)
+	}
+	rows := identity(part.y, part.height)
+	if height != h {
+		rows = makeTaps(h, height, part.y, part.y+part.height, k)
+	}
+	// Rows that the second pass does not read are not computed.
+	first := rows.start[0]
+	last := rows.start[part.height-1] + len(rows.weights[part.height-1])
+	pix = horizontal(pix[first*w*channels:last*w*channels], w*channels, last-first, channels, columns)
+	for i := range rows.start {
+		rows.start[i] -= first
+	}
+	return vertical(pix, part.width*channels, rows)
+}
+
+// identity are taps that copy. (Weights of one whole leave a byte as it is, so that a pass that Pillow leaves out may as
+// well be run; it is when only a part is wanted.)
+func identity(from, n int) taps {
+	t := taps{make([]int, n), make([][]int32, n)}
+	for i := range n {
+		t.start[i], t.weights[i] = from+i, []int32{1 << precisionBits}
+	}
+	return t
+}
+
+func horizontal(pix []uint8, stride, h, channels int, t taps) []uint8 {
+	n := len(t.start) * channels
+	out := make([]uint8, n*h)
+	for y := range h {
+		src, dst := pix[y*stride:][:stride], out[y*n:][:n]
+		if channels == 3 {
+			horizontal3(dst, src, t)
+			continue
+		}
+		for x, weights := range t.weights {
+			for c := range channels {
+				sum := int32(1 << (precisionBits - 1))
+				for i, k := range weights {
+					sum += int32(src[(t.start[x]+i)*channels+c]) * k
+				}
+				dst[x*channels+c] = clip8(sum >> precisionBits)
+			}
+		}
+	}
+	return out
+}
+
+func horizontal3(dst, src []uint8, t taps) {
+	for x, weights := range t.weights {
+		s := src[3*t.start[x]:][:3*len(weights)]
+		a, b, c := int32(1<<(precisionBits-1)), int32(1<<(precisionBits-1)), int32(1<<(precisionBits-1))
+		for _, k := range weights {
+			p := s[:3:3]
+			a += int32(p[0]) * k
+			b += int32(p[1]) * k
+			c += int32(p[2]) * k
+			s = s[3:]
+		}
+		d := dst[3*x : 3*x+3 : 3*x+3]
+		d[0], d[1], d[2] = clip8(a>>precisionBits), clip8(b>>precisionBits), clip8(c>>precisionBits)
+	}
+}
+
+// vertical sums whole rows of n bytes.
+func vertical(pix []uint8, n int, t taps) []uint8 {
+	out := make([]uint8, n*len(t.start))
+	sums := make([]int32, n)
+	for y, weights := range t.weights {
+		for i := range sums {
+			sums[i] = 1 << (precisionBits - 1)
+		}
+		for j, k := range weights {
+			row := pix[(t.start[y]+j)*n:][:len(sums)]
+			for i, v := range row {
+				sums[i] += int32(v) * k
+			}
+		}
+		dst := out[y*n:][:len(sums)]
+		for i, v := range sums {
+			dst[i] = clip8(v >> precisionBits)
+		}
+	}
+	return out
+}
+
+// gather picks pixels.
+func gather(pix []uint8, stride, channels int, columns, rows []int) []uint8 {
+	out := make([]uint8, 0, len(columns)*len(rows)*channels)
+	for _, y := range rows {
+		for _, x := range columns {
+			i := y*stride + x*channels
+			out = append(out, pix[i:i+channels]...)
+		}
+	}
+	return out
+}
+
+// nearestIndices are those of ImagingScaleAffine in Pillow's Geometry.c, which adds the step up, output by output.
+func nearestIndices(in, out, from, n int) []int {
+	step := float64(float32(in)) / float64(out)
+	at := step * 0.5
+	index := make([]int, 0, n)
+	for i := range from + n {
+		if i >= from {
+			index = append(index, min(int(at), in-1))
+		}
+		at += step
+	}
+	return index
+}

@@ -1,0 +1,108 @@
+package imageproc
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mmconv/mmconv/graph/pipeline"
+)
+
+// cut returns the tiles of a picture, and the grid that the tiles which are parts of it form.
+func cut(m *RGB, t *pipeline.Tiling) (tiles []*RGB, rows, columns int, err error) {
+	switch t.Kind {
+	case pipeline.TileAnyRes:
+		return cutAnyRes(m, t)
+	case pipeline.TileDynamic:
+		return cutDynamic(m, t)
+	case pipeline.TileQuarters:
+		w, h := m.Width/2, m.Height/2
+		if w == 0 || h == 0 {
+			return nil, 0, 0, fmt.Errorf("a picture of %d x %d pixels cannot be cut into quarters", m.Width, m.Height)
+		}
+		tiles = []*RGB{
+			m.crop(0, 0, w, h, nil), m.crop(w, 0, m.Width-w, h, nil),
+			m.crop(0, h, w, m.Height-h, nil), m.crop(w, h, m.Width-w, m.Height-h, nil), m,
+		}
+		return tiles, 2, 2, nil
+	}
+	panic("imageproc: unknown tiling: " + string(t.Kind)) // Process has called Check
+}
+
+// cutAnyRes is process_anyres_image of haotian-liu/LLaVA, which transformers' LlavaNextImageProcessor repeats.
+func cutAnyRes(m *RGB, t *pipeline.Tiling) ([]*RGB, int, int, error) {
+	height, width := BestResolution(t.Pinpoints, m.Height, m.Width)
+	h, w := InnerSize(m.Height, m.Width, height, width)
+	if h < 1 || w < 1 {
+		return nil, 0, 0, fmt.Errorf("a picture of %d x %d pixels does not fit into %d x %d", m.Width, m.Height, width, height)
+	}
+	inner := m.Resize(w, h, t.Filter).crop(-((width - w) / 2), -((height - h) / 2), width, height, nil)
+	tiles := append([]*RGB{m.Resize(t.BaseWidth, t.BaseHeight, t.Filter)}, grid(inner, t.Size)...)
+	return tiles, height / t.Size, width / t.Size, nil
+}
+
+// BestResolution is LLaVA-NeXT's select_best_resolution: of the resolutions (height, width), the one in which most of the
+// picture's pixels survive, and among those the one that wastes least. Where none keeps a pixel, the first one is taken.
+func BestResolution(resolutions [][2]int, height, width int) (h, w int) {
+	best := resolutions[0]
+	most, least := 0, math.MaxInt
+	for _, r := range resolutions {
+		scale := min(float64(r[1])/float64(width), float64(r[0])/float64(height))
+		kept := min(int(float64(float64(width)*scale))*int(float64(float64(height)*scale)), width*height)
+		wasted := r[0]*r[1] - kept
+		if kept > most || kept == most && wasted < least {
+			most, least, best = kept, wasted, r
+		}
+	}
+	return best[0], best[1]
+}
+
+// InnerSize is the size that a picture takes inside of the resolution chosen for it: the ratio kept, the short side rounded
+// up (resize_and_pad_image of LLaVA, get_patch_output_size of transformers).
+func InnerSize(height, width, intoHeight, intoWidth int) (h, w int) {
+	sw, sh := float64(intoWidth)/float64(width), float64(intoHeight)/float64(height)
+	if sw < sh {
+		return min(int(math.Ceil(float64(float64(height)*sw))), intoHeight), intoWidth
+	}
+	return intoHeight, min(int(math.Ceil(float64(float64(width)*sh))), intoWidth)
+}
+
+// cutDynamic is dynamic_preprocess of InternVL 1.5.
+func cutDynamic(m *RGB, t *pipeline.Tiling) ([]*RGB, int, int, error) {
+	rows, columns := dynamicGrid(t, m.Height, m.Width)
+	tiles := grid(m.Resize(columns*t.Size, rows*t.Size, t.Filter), t.Size)
+	if t.Thumbnail && len(tiles) > 1 {
+		tiles = append(tiles, m.Resize(t.Size, t.Size, t.Filter))
+	}
+	return tiles, rows, columns, nil
+}
+
+// dynamicGrid chooses among all grids of MinTiles to MaxTiles tiles, smaller ones first, the one whose ratio is nearest to
+// the picture's; of equally near ones a larger one only if the picture fills more than half of it.
+func dynamicGrid(t *pipeline.Tiling, height, width int) (rows, columns int) {
+	ratio, area := float64(width)/float64(height), float64(width*height)
+	rows, columns = 1, 1
+	nearest := math.Inf(1)
+	for n := t.MinTiles; n <= t.MaxTiles; n++ {
+		for c := 1; c <= n; c++ {
+			if n%c != 0 {
+				continue
+			}
+			r := n / c
+			d := math.Abs(ratio - float64(c)/float64(r))
+			if d < nearest || d == nearest && area > 0.5*float64(t.Size*t.Size*n) {
+				nearest, rows, columns = d, r, c
+			}
+		}
+	}
+	return rows, columns
+}
+
+// grid cuts a picture whose sides are multiples of size into squares, row by row.
+func grid(m *RGB, size int) (tiles []*RGB) {
+	for y := 0; y < m.Height; y += size {
+		for x := 0; x < m.Width; x += size {
+			tiles = append(tiles, m.crop(x, y, size, size, nil))
+		}
+	}
+	return tiles
+}
