@@ -1,0 +1,228 @@
+package kernels
+
+import (
+	"math"
+	"unsafe"
+)
+
+func (c *gemmCall) planInteger(threads int) {
+	w, s := c.g.W, c.s
+	const line, set = 64, 1024
+	c.ldaBytes = ceilDiv(max(w.kPadded, 1)*c.k.form.bytes(), line) * line
+	if c.ldaBytes%set == 0 {
+		c.ldaBytes += line // rows that are a power of two apart would share few sets of the cache
+	}
+	s.a = grow(s.a, c.g.M*c.ldaBytes)
+	s.rowF = grow(s.rowF, c.g.M)
+	c.sideK = w.sideRows - 1
+	if c.g.AsymmetricActivations {
+		c.sideK++
+	}
+	s.side = grow(s.side, c.g.M*c.sideK)
+	c.partition(threads, c.k.intRows, c.g.M)
+}
+
+// stripOf returns the strip of the product that row m is in.
+func (c *gemmCall) stripOf(m int) (m0, m1 int) {
+	b0, b1 := c.block(m)
+	rows := b1 - b0
+	count := ceilDiv(rows, c.k.intRows)
+	m0, m1 = strip(rows, count, ((m-b0+1)*count-1)/rows)
+	return b0 + m0, b0 + m1
+}
+
+// quantizeRows quantizes rows [m0, m1) of A, which start at a[0], and writes what the side product needs of them.
+func (c *gemmCall) quantizeRows(ws *workerScratch, a []float32, lda, m0, m1 int) {
+	w := c.g.W
+	for m := m0; m < m1; m++ {
+		x := a[(m-m0)*lda:][:w.k]
+		row := c.s.a[m*c.ldaBytes:][:c.ldaBytes]
+		scale, inv, zero := activationScale(x, c.g.AsymmetricActivations)
+		c.s.rowF[m] = scale
+		sums := ws.sums[:0]
+		if w.sideRows > 1 {
+			sums = ws.sums[:w.groups]
+		}
+		quantizeActivations(c.k.form, row, x, inv, zero, w.group, w.steps*c.k.kStep, sums)
+		if c.sideK == 0 {
+			continue
+		}
+		s0, s1 := c.stripOf(m)
+		side := c.s.side[s0*c.sideK : s1*c.sideK]
+		for g, sum := range sums {
+			side[g*(s1-s0)+m-s0] = scale * sum
+		}
+		if c.g.AsymmetricActivations {
+			side[(c.sideK-1)*(s1-s0)+m-s0] = -scale * float32(zero)
+		}
+	}
+}
+
+// activationScale returns the scale of a row and its reciprocal, and what is added to rounded values, so that they fill
+// [-127, 127], or [-128, 127] with a zero point. A row that is not finite has the scale NaN.
+func activationScale(x []float32, asymmetric bool) (scale, inv float32, zero int32) {
+	largest, steps := absMax(x), float32(127)
+	if !(largest <= math.MaxFloat32) {
+		return float32(math.NaN()), 0, 0
+	}
+	var lo float32
+	if asymmetric {
+		var hi float32
+		lo, hi = minMax(x)
+		lo, hi = min(lo, 0), max(hi, 0)
+		largest, steps = hi/2-lo/2, 127.5 // halves, since the difference could overflow
+	}
+	inv = steps / largest
+	if math.IsInf(float64(inv), 0) || math.IsNaN(float64(inv)) {
+		return 0, 0, 0
+	}
+	if asymmetric {
+		zero = min(max(-128-roundEven(lo*inv), -128), 127)
+	}
+	return largest / steps, inv, zero
+}
+
+// quantizeActivations writes round(x*inv)+zero in a form, groups of x padded to groupPadded values with zeros. sums, if not
+// empty, receives the sum of each group's written values.
+func quantizeActivations(form activationForm, dst []byte, x []float32, inv float32, zero int32, group, groupPadded int, sums []float32) {
+	if group == groupPadded || len(x) <= group {
+		quantizeRun(form, dst, x, inv, zero, len(dst)/form.bytes())
+		if len(sums) == 0 {
+			return
+		}
+	}
+	for g := 0; g*group < len(x); g++ {
+		part := x[g*group : min((g+1)*group, len(x))]
+		at := g * groupPadded
+		out := dst[at*form.bytes():]
+		if group != groupPadded && len(x) > group {
+			end := len(out) / form.bytes()
+			if (g+1)*group < len(x) {
+				end = groupPadded
+			}
+			quantizeRun(form, out, part, inv, zero, end)
+		}
+		if len(sums) > 0 {
+			sums[g] = float32(sumActivations(form, out, len(part)))
+		}
+	}
+}
+
+// quantizeRun quantizes x and pads it with zeros to n values.
+func quantizeRun(form activationForm, dst []byte, x []float32, inv float32, zero int32, n int) {
+	switch form {
+	case formInt16:
+		for i, v := range x {
+			form.store(dst, i, quantizeOne(v, inv, zero, -128, 127))
+		}
+	case formUint8:
+		quantize(dst[:len(x)], x, inv, zero+128, 0, 255)
+	default:
+		quantize(dst[:len(x)], x, inv, zero, -128, 127)
+	}
+	for i := len(x); i < n; i++ {
+		form.store(dst, i, 0)
+	}
+}
+
+func sumActivations(form activationForm, a []byte, n int) int32 {
+	var sum int32
+	switch form {
+	case formInt16:
+		for i := range n {
+			sum += int32(int16(a[2*i]) | int16(a[2*i+1])<<8)
+		}
+	case formUint8:
+		for _, v := range a[:n] {
+			sum += int32(v)
+		}
+		sum -= 128 * int32(n)
+	default:
+		for _, v := range a[:n] {
+			sum += int32(int8(v))
+		}
+	}
+	return sum
+}
+
+// integerPart multiplies rows [m0, m1) with a panel.
+func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
+	w, t := c.g.W, &ws.tile
+	var (
+		nr      = w.nr
+		n0      = panel * nr
+		n1      = min(n0+nr, w.n)
+		partial = n1 < n0+nr
+		count   = ceilDiv(m1-m0, c.k.intRows)
+		first   = panel * w.groups * nr
+	)
+	*t = tile{nr: nr, lda: c.ldaBytes, k: w.steps, lastK: w.lastK, groups: w.groups, acc: &ws.acc[0]}
+	if w.kPadded > 0 {
+		t.b = c.integerPanel(ws, panel)
+		t.scale = &w.scale[first]
+		if w.comp != nil {
+			t.comp = &w.comp[first]
+		}
+	}
+	for i := range count {
+		s0, s1 := strip(m1-m0, count, i)
+		s0, s1 = m0+s0, m0+s1
+		t.rows = s1 - s0
+		t.a = unsafe.Pointer(&c.s.a[s0*c.ldaBytes])
+		t.rowScale = &c.s.rowF[s0]
+		t.c, t.ldc = &ws.out[0], nr*4
+		t.res, t.ldr = nil, 0
+		if !partial {
+			t.c, t.ldc = &c.c[s0*c.ldc+n0], c.ldc*4
+			t.res, t.ldr = c.residual(s0, n0)
+		}
+		t.bias = c.panelBias(n0)
+		c.k.integer(t)
+		if c.sideK > 0 {
+			c.sideProduct(t, n0, s0)
+		}
+		if partial {
+			c.storeOut(ws.out, nr, s0, s1, n0, true)
+		}
+		c.finishTile(s0, s1, n0, n1)
+	}
+}
+
+// sideProduct adds the side product to a tile that the integer kernel stored.
+func (c *gemmCall) sideProduct(t *tile, n0, m0 int) {
+	w, cols := c.g.W, c.k.floatCols
+	saved := *t
+	t.nr, t.add, t.k, t.res, t.bias = cols, 1, c.sideK, nil, &c.s.zeros[0]
+	t.a = unsafe.Pointer(&c.s.side[m0*c.sideK])
+	skip := 0 // without zero points of weights there is but the last row
+	if c.g.AsymmetricActivations {
+		skip = w.sideRows - c.sideK
+	}
+	for j := 0; j < w.nr; j += cols {
+		t.b = unsafe.Pointer(&w.side[((n0+j)/cols*w.sideRows+skip)*cols])
+		t.c = offset(saved.c, j)
+		c.k.float(t)
+	}
+	*t = saved
+}
+
+// integerPanel returns a panel of int8 weights, unpacking int4 to the worker's memory.
+func (c *gemmCall) integerPanel(ws *workerScratch, panel int) unsafe.Pointer {
+	w := c.g.W
+	if w.scheme.Bits == 8 {
+		return unsafe.Pointer(&w.data[panel*w.panel])
+	}
+	e := &ws.expand
+	e.n = w.nr * c.k.kStep
+	for g := range w.groups {
+		e.src = unsafe.Pointer(&w.data[panel*w.panel+g*w.steps/2*e.n])
+		e.dst = unsafe.Pointer(&ws.panel[g*w.steps*e.n])
+		e.zero = unsafe.Pointer(&w.zero[(panel*w.groups+g)*e.n])
+		e.steps = w.steps / 2
+		if g == w.groups-1 {
+			e.steps = w.lastK / 2
+		}
+		c.k.int4(e)
+	}
+	return unsafe.Pointer(&ws.panel[0])
+}

@@ -1,0 +1,94 @@
+package kernels
+
+import "unsafe"
+
+// tile is one call of a GEMM kernel: rows rows of A times one panel of W. Assembly reads it by the offsets that
+// TestTileOffsets checks.
+type tile struct {
+	a        unsafe.Pointer // 0: float32 kernels: k steps of rows numbers; integer ones: rows lda bytes apart
+	b        unsafe.Pointer // 8: k steps of a panel
+	c        *float32       // 16: rows ldc bytes apart
+	bias     *float32       // 24: one number a column
+	res      *float32       // 32: residual, rows ldr bytes apart, or nil
+	lda      int            // 40
+	ldc      int            // 48
+	ldr      int            // 56
+	k        int            // 64: steps; of an integer kernel, those of every group but the last
+	add      int            // 72: float32 kernels: 1 adds to what is in C
+	comp     *int32         // 80: integer kernels: what each group's accumulators start from, groups rows of nr
+	scale    *float32       // 88: groups rows of nr
+	rowScale *float32       // 96: one number a row
+	acc      *float32       // 104: memory for rows rows of nr float accumulators, where there are groups
+	groups   int            // 112
+	lastK    int            // 120: steps of the last group
+	rows     int            // 128
+	nr       int            // 136: columns of a panel; only the portable kernels look
+	sums     *int32         // 144: kernels for few rows: for each row, what its groups' accumulators start from
+	sumsLd   int            // 152: distance of its rows in bytes
+}
+
+// expand is one call of a kernel that unpacks weights.
+type expand struct {
+	dst   unsafe.Pointer // 0
+	src   unsafe.Pointer // 8
+	scale *float32       // 16: float32 output: one number a column
+	zero  unsafe.Pointer // 24: what stands for 0: to int8, one for each byte of a step; to float32, one for each column
+	n     int            // 32: to int8: bytes of a step; to float32: columns
+	steps int            // 40: to int8: pairs of steps; to float32: rows
+}
+
+// activationForm is how a kernel wants quantized activations.
+type activationForm uint8
+
+const (
+	formInt8    activationForm = iota // a
+	formUint8                         // a + 128
+	formInt16                         // a, in two bytes
+	formFloat32                       // not quantized
+)
+
+// bytes returns the size of an activation.
+func (f activationForm) bytes() int { return [...]int{1, 1, 2, 4}[f] }
+
+// gemmKernels are the kernels of one instruction set and the shapes that they work on.
+type gemmKernels struct {
+	floatRows, floatCols int // the greatest tile of float32
+	intRows, intCols     int // the greatest tile of integers; intCols is a multiple of floatCols
+	kStep                int // values of K that the integer kernel takes at once, one column's side by side
+	form                 activationForm
+
+	float   func(*tile)
+	integer func(*tile)
+	// int4 unpacks a group of int4 weights to int8: the low halves of a step's bytes are one step, the high ones the next.
+	int4 func(*expand)
+	// int8Floats and int4Floats unpack rows of weights that share scales: s*(q-z). int4 rows come in pairs, as above.
+	int8Floats, int4Floats func(*expand)
+	// packRows transposes rows of A, lda numbers apart, to k steps of rows numbers.
+	packRows func(dst, a []float32, lda, rows, k int)
+
+	// few multiplies up to fewRows rows, where reading W is what takes the time, and unpacks int4 in registers.
+	fewRows    int
+	few8, few4 func(*tile)
+}
+
+func (k *gemmKernels) maxRows() int { return max(k.floatRows, k.intRows) }
+
+// gemmSets has the kernels of each instruction set; files for processors fill it from their init.
+var gemmSets [len(isaNames)]*gemmKernels
+
+// portableGemm is the documented reference of the assembly.
+var portableGemm = &gemmKernels{
+	floatRows: 4, floatCols: 8, intRows: 4, intCols: 8, kStep: 4, form: formInt8,
+	float: floatTileGeneric, integer: func(t *tile) { integerTileGeneric(t, 4, formInt8) },
+	int4: int4Generic, int8Floats: int8FloatsGeneric, int4Floats: int4FloatsGeneric, packRows: packRowsGeneric,
+}
+
+func init() { gemmSets[Portable] = portableGemm }
+
+// activeGemm returns the kernels of the active instruction set.
+func activeGemm() *gemmKernels {
+	if k := gemmSets[Active()]; k != nil {
+		return k
+	}
+	return portableGemm
+}

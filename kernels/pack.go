@@ -1,0 +1,257 @@
+package kernels
+
+import "fmt"
+
+// Packed is a weight matrix in the layout of one instruction set, the one that was active when it was packed. Layouts:
+//
+//   - float32: panels of floatCols columns (rows of W); a panel is K steps of one number a column.
+//   - integers, int8 activations: panels of intCols columns; a panel is its groups one after the other, a group is steps
+//     of kStep consecutive values of K for each column in turn. Groups are padded with zeros to whole steps. int8 values
+//     are signed (asymmetric ones less 128); int4 ones are unsigned, and a byte holds two: in the low half that of step
+//     2i, in the high half that of step 2i+1, so groups are padded to pairs of steps.
+//   - integers, float32 activations: as float32, with int8 values or with bytes that hold rows 2i and 2i+1 of int4.
+//
+// Scales, zero points and compensations follow in the order of the panels: a row of numbers, one a column, for each group.
+// Columns beyond N are zeros.
+type Packed struct {
+	n, k    int
+	scheme  Scheme // Bits is 32 for float32
+	integer bool   // multiplied by quantized activations
+	kern    *gemmKernels
+	isa     ISA
+
+	nr     int       // columns of a panel
+	floats []float32 // float32 weights
+	data   []byte    // integer weights
+	panel  int       // numbers of a panel in floats, or bytes in data
+
+	groups, group int // of a row
+	steps, lastK  int // of a group, of the last group
+	kPadded       int // values of K with the padding of groups
+
+	scale []float32
+	comp  []int32   // -128 * sum of the weights of a group, for kernels that take activations with an offset of 128
+	zero  []byte    // int4, int8 activations: zero points as the unpacking kernel takes them
+	zeroF []float32 // float32 activations: zero points
+
+	// The side product adds what the integer product leaves out: the zero points of weights times the sums of activations
+	// (one row a group, of -scale*zero), and the zero points of activations times the sums of weights (the last row).
+	side     []float32
+	sideRows int
+}
+
+// N returns the number of rows of W, which are columns of the product.
+func (w *Packed) N() int { return w.n }
+
+// K returns the length of a row of W.
+func (w *Packed) K() int { return w.k }
+
+// ISA returns the instruction set whose layout w has.
+func (w *Packed) ISA() ISA { return w.isa }
+
+// Int8Activations reports whether products quantize the activations.
+func (w *Packed) Int8Activations() bool { return w.integer }
+
+// Bytes returns the memory that the packed weights take.
+func (w *Packed) Bytes() int {
+	return 4*(len(w.floats)+len(w.scale)+len(w.comp)+len(w.zeroF)+len(w.side)) + len(w.data) + len(w.zero)
+}
+
+// Scheme returns the name of the scheme as benchmarks print it: float32, int8, int4-g32, int4-g32-f32...
+func (w *Packed) Scheme() string {
+	switch {
+	case w.scheme.Bits == 32:
+		return "float32"
+	case w.integer:
+		return w.scheme.String()
+	}
+	return w.scheme.String() + "-f32"
+}
+
+// PackFloat32 packs W[n,k], whose rows are ldw numbers apart.
+func PackFloat32(n, k int, w []float32, ldw int) *Packed {
+	if n > 0 && k > 0 && (ldw < k || len(w) < (n-1)*ldw+k) {
+		panic(fmt.Sprintf("kernels: PackFloat32: %d numbers in rows of %d; %d rows of %d are needed", len(w), ldw, n, k))
+	}
+	kern := activeGemm()
+	p := &Packed{n: n, k: k, scheme: Scheme{Bits: 32}, kern: kern, isa: Active(), nr: kern.floatCols, panel: k * kern.floatCols}
+	p.floats = aligned[float32](ceilDiv(n, p.nr) * p.panel)
+	for n0 := 0; n0 < n; n0 += p.nr {
+		packFloats(p.floats[n0/p.nr*p.panel:], w[n0*ldw:], ldw, min(p.nr, n-n0), k, p.nr)
+	}
+	return p
+}
+
+// packFloats transposes rows of W to a panel of nr columns.
+func packFloats(dst, w []float32, ldw, rows, k, nr int) {
+	for j := range rows {
+		for i, v := range w[j*ldw:][:k] {
+			dst[i*nr+j] = v
+		}
+	}
+}
+
+// PackQuantized packs q for products with activations that are quantized to int8 in the call, or with float32 ones. q must
+// pass [Quantized.Check].
+func PackQuantized(q *Quantized, int8Activations bool) *Packed {
+	if err := q.Check(); err != nil {
+		panic("kernels: PackQuantized: " + err.Error())
+	}
+	kern := activeGemm()
+	w := &Packed{n: q.N, k: q.K, scheme: q.Scheme, integer: int8Activations, kern: kern, isa: Active(), groups: q.Groups(q.K), group: q.K}
+	if q.Group > 0 {
+		w.group = min(q.Group, q.K)
+	}
+	if int8Activations {
+		w.packIntegers(q)
+	} else {
+		w.packForFloats(q)
+	}
+	return w
+}
+
+func (w *Packed) packIntegers(q *Quantized) {
+	kern := w.kern
+	w.nr = kern.intCols
+	unit := kern.kStep // groups are padded to a multiple of it
+	if q.Bits == 4 {
+		unit *= 2
+	}
+	w.steps = ceilDiv(w.group, unit) * unit / kern.kStep
+	w.lastK = ceilDiv(w.k-(w.groups-1)*w.group, unit) * unit / kern.kStep
+	if w.groups == 0 {
+		w.lastK = 0
+	}
+	w.kPadded = (max(w.groups-1, 0)*w.steps + w.lastK) * kern.kStep
+	w.panel = w.kPadded * w.nr * q.Bits / 8
+
+	panels := ceilDiv(q.N, w.nr)
+	w.data = aligned[byte](panels * w.panel)
+	w.scale = aligned[float32](panels * w.groups * w.nr)
+	if kern.form == formUint8 {
+		w.comp = aligned[int32](panels * w.groups * w.nr)
+	}
+	if q.Bits == 4 {
+		w.zero = aligned[byte](panels * w.groups * w.nr * kern.kStep)
+	}
+	w.sideRows = 1
+	if q.Asymmetric {
+		w.sideRows += w.groups
+	}
+	w.side = aligned[float32](panels * w.sideRows * w.nr)
+
+	for n := range q.N {
+		panel, column := n/w.nr, n%w.nr
+		data := w.data[panel*w.panel:]
+		var total float64
+		for g := range w.groups {
+			at := (panel*w.groups+g)*w.nr + column
+			scale := q.Scales[n*w.groups+g]
+			w.scale[at] = scale
+			zero := q.zero(n, g)
+			sum := 0 // of the values as the kernel multiplies them
+			k0, k1 := g*w.group, min((g+1)*w.group, q.K)
+			for k := k0; k < k1; k++ {
+				v := q.at(n, k)
+				step, lane := (k-k0)/kern.kStep, (k-k0)%kern.kStep
+				step += g * w.steps
+				if q.Bits == 4 {
+					data[(step/2*w.nr+column)*kern.kStep+lane] |= byte(v) << (step % 2 * 4)
+					sum += v - zero
+					continue
+				}
+				if q.Asymmetric {
+					v -= 128
+				}
+				data[(step*w.nr+column)*kern.kStep+lane] = byte(v)
+				sum += v
+			}
+			if q.Bits == 4 {
+				z := w.zero[((panel*w.groups+g)*w.nr+column)*kern.kStep:][:kern.kStep]
+				for i := range z {
+					z[i] = byte(zero)
+				}
+				// The padding unpacks to -zero.
+				steps := w.steps
+				if g == w.groups-1 {
+					steps = w.lastK
+				}
+				pad := steps*kern.kStep - (k1 - k0)
+				if w.comp != nil {
+					w.comp[at] = int32(-128 * (sum - pad*zero))
+				}
+				total += float64(scale) * float64(sum)
+				continue
+			}
+			if w.comp != nil {
+				w.comp[at] = int32(-128 * sum)
+			}
+			if q.Asymmetric {
+				w.setSide(n, g, -scale*float32(zero-128))
+				sum -= (zero - 128) * (k1 - k0)
+			}
+			total += float64(scale) * float64(sum)
+		}
+		w.setSide(n, w.sideRows-1, float32(total))
+	}
+}
+
+// setSide sets a number of the side product, which has float32 panels.
+func (w *Packed) setSide(n, row int, v float32) {
+	cols := w.kern.floatCols
+	w.side[(n/cols*w.sideRows+row)*cols+n%cols] = v
+}
+
+func (w *Packed) packForFloats(q *Quantized) {
+	w.nr = w.kern.floatCols
+	panels := ceilDiv(q.N, w.nr)
+	rows := q.K
+	nibbles := w.nibbles()
+	if nibbles {
+		rows = ceilDiv(q.K, 2)
+	}
+	w.panel = rows * w.nr
+	w.data = aligned[byte](panels * w.panel)
+	w.scale = aligned[float32](panels * w.groups * w.nr)
+	w.zeroF = aligned[float32](panels * w.groups * w.nr)
+	for n := range q.N {
+		panel, column := n/w.nr, n%w.nr
+		data := w.data[panel*w.panel:]
+		for k := range q.K {
+			v := q.at(n, k)
+			switch {
+			case nibbles:
+				data[k/2*w.nr+column] |= byte(v) << (k % 2 * 4)
+			case q.Bits == 8 && q.Asymmetric:
+				data[k*w.nr+column] = byte(v - 128)
+			default:
+				data[k*w.nr+column] = byte(v)
+			}
+		}
+		for g := range w.groups {
+			at := (panel*w.groups+g)*w.nr + column
+			w.scale[at] = q.Scales[n*w.groups+g]
+			zero := q.zero(n, g)
+			if q.Bits == 8 && q.Asymmetric {
+				zero -= 128
+			}
+			w.zeroF[at] = float32(zero)
+		}
+	}
+}
+
+// nibbles reports whether weights for float32 activations are packed two a byte: not where a group ends within a byte.
+func (w *Packed) nibbles() bool {
+	return w.scheme.Bits == 4 && (w.groups <= 1 || w.group%2 == 0)
+}
+
+// expandedBytes returns the memory that a worker needs to unpack weights.
+func (w *Packed) expandedBytes(c *gemmCall) int {
+	switch {
+	case w.scheme.Bits == 32, w.integer && (w.scheme.Bits == 8 || c.small):
+		return 0
+	case w.integer:
+		return w.kPadded * w.nr
+	}
+	return c.kBlock * w.nr * 4
+}
