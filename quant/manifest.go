@@ -1,0 +1,116 @@
+package quant
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/fuse"
+	"github.com/mmconv/mmconv/graph/pipeline"
+)
+
+// FormatVersion is the version of converted folders that this program writes, and the newest that it reads.
+const FormatVersion = 1
+
+// manifestKind tells our manifest.json from the many others of that name.
+const manifestKind = "mmconv model"
+
+// The files of a converted folder.
+const (
+	manifestFile = "manifest.json"
+	graphFile    = "graph.json"
+	weightsFile  = "model.safetensors"
+)
+
+// Manifest tells what a converted folder is and where it comes from. It is what makes a folder a converted model.
+type Manifest struct {
+	Kind          string             `json:"kind"`
+	FormatVersion int                `json:"format_version"`
+	Tool          string             `json:"tool"`
+	System        string             `json:"system"`
+	Naming        string             `json:"naming"`
+	Components    []graph.Component  `json:"components"`
+	Source        Source             `json:"source"`
+	Recipe        Recipe             `json:"recipe"` // with the defaults filled in
+	Fusion        *fuse.Report       `json:"fusion"`
+	Bytes         Sizes              `json:"bytes"`
+	Weights       Counts             `json:"weights"`
+	Float         []Stay             `json:"float"`   // what stayed float and why
+	Ignored       []graph.Ignored    `json:"ignored"` // tensors of the source that are not in the model
+	Notes         []string           `json:"notes"`
+	Pipeline      *pipeline.Pipeline `json:"pipeline,omitempty"`
+}
+
+// Source is the checkpoint that a model was converted from.
+type Source struct {
+	Name  string       `json:"name"` // the folder's or file's own name, or hf:OWNER/NAME
+	Files []SourceFile `json:"files"`
+}
+
+// SourceFile is a file that was read for the conversion.
+type SourceFile struct {
+	Name   string `json:"name"` // relative to the checkpoint
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Sizes are the bytes of the weights before, as the source stores the tensors that the model needs, and after.
+type Sizes struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
+}
+
+// Counts are the numbers of weights that became integers and that stayed float.
+type Counts struct {
+	Quantized int `json:"quantized"`
+	Float     int `json:"float"`
+}
+
+// readManifest returns the manifest of a converted folder, nil if it is none.
+func readManifest(c *formats.Checkpoint) (*Manifest, error) {
+	text, err := c.ReadFile(manifestFile)
+	if errors.Is(err, formats.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(c.Dir(), manifestFile)
+	var head struct {
+		Kind          string `json:"kind"`
+		FormatVersion int    `json:"format_version"`
+		Tool          string `json:"tool"`
+	}
+	if json.Unmarshal(text, &head) != nil || head.Kind != manifestKind {
+		return nil, nil // some other program's
+	}
+	switch {
+	case head.FormatVersion > FormatVersion:
+		return nil, fmt.Errorf("%s: format version %d, written by %q, is newer than this mmconv reads (%d): update mmconv, or convert the source again",
+			file, head.FormatVersion, head.Tool, FormatVersion)
+	case head.FormatVersion < 1:
+		return nil, fmt.Errorf("%s: format version %d: expected 1 to %d", file, head.FormatVersion, FormatVersion)
+	}
+	m := new(Manifest)
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, fmt.Errorf("%s: not a manifest: %w", file, err)
+	}
+	return m, nil
+}
+
+// toolVersion names this program.
+func toolVersion() string {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == "github.com/mmconv/mmconv" && m.Version != "" {
+				version = m.Version
+			}
+		}
+	}
+	return "mmconv " + version
+}

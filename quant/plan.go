@@ -1,0 +1,309 @@
+package quant
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/kernels"
+)
+
+// Plan says what becomes of every weight of a graph. It is data: after it nothing is left to decide.
+type Plan struct {
+	Rows []Row `json:"weights"`
+}
+
+// Row says how one weight is stored. A converted folder's table of weights is made of them.
+type Row struct {
+	Name  string      `json:"name"`
+	Kind  graph.Kind  `json:"kind"`
+	Shape graph.Shape `json:"shape"`
+	// Source is the expression over the checkpoint's tensors.
+	Source string `json:"source"`
+	// Quantized is how the integers are stored, nil for a weight that stays float.
+	Quantized *Quantized `json:"quantized,omitempty"`
+	// DType is the type of a float weight's numbers: F32, F16 or BF16.
+	DType string `json:"dtype,omitempty"`
+	// Reason says why a weight stays float, or runs on float activations where int8 ones were asked for.
+	Reason string `json:"reason,omitempty"`
+	// Bytes is what it takes in the converted folder.
+	Bytes int64 `json:"bytes"`
+
+	weight *graph.Weight
+}
+
+// Quantized describes integers and scales.
+type Quantized struct {
+	Bits       int  `json:"bits"`
+	Group      int  `json:"group"` // 0: the whole row
+	Asymmetric bool `json:"asymmetric,omitempty"`
+	// Scales is the type of the scales: F16 or F32.
+	Scales string `json:"scales"`
+	Method string `json:"method"`
+	// Activations are int8 or float32.
+	Activations string `json:"activations"`
+}
+
+// Scheme returns the scheme of the integers.
+func (q *Quantized) Scheme() kernels.Scheme {
+	return kernels.Scheme{Bits: q.Bits, Group: q.Group, Asymmetric: q.Asymmetric}
+}
+
+// Format names how a row is stored: int8, int4-g32, F16.
+func (r *Row) Format() string {
+	if r.Quantized != nil {
+		return r.Quantized.Scheme().String()
+	}
+	return r.DType
+}
+
+// matrix returns the rows and columns of a quantizable shape.
+func matrix(s graph.Shape) (n, k int) {
+	if len(s) == 0 {
+		return 1, 1
+	}
+	return s[0], s[1:].Len()
+}
+
+// MakePlan decides for each weight of a graph by its kind, its name and the recipe. A glob that matches no weight is an
+// error in Keep, which is typed for one model, and no error in an override.
+func MakePlan(g *graph.Graph, r *Recipe) (*Plan, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
+	base := *r
+	base.Choice = r.Choice.withDefaults()
+	nodes := g.Nodes()
+	floatOnly := floatProducts(nodes)
+	p := &Plan{}
+	for _, w := range graph.Weights(nodes) {
+		c, kept := base.choiceFor(globNames(w))
+		row := Row{Name: w.Name, Kind: w.Kind, Shape: w.Shape(), Source: w.Expr.String(), weight: w}
+		if err := row.decide(c, kept, floatOnly[w]); err != nil {
+			return nil, err
+		}
+		p.Rows = append(p.Rows, row)
+	}
+	for _, glob := range r.Keep {
+		if !slices.ContainsFunc(p.Rows, func(r Row) bool { return matches(glob, globNames(r.weight)) }) {
+			return nil, fmt.Errorf("--keep %s: matches none of the %d weights, such as %s (--dry-run lists them)", glob, len(p.Rows), p.example())
+		}
+	}
+	return p, p.checkNames()
+}
+
+// globNames returns the names that a glob may mean a weight by: its own and those of the tensors that it is made of.
+func globNames(w *graph.Weight) []string {
+	names := []string{w.Name}
+	for _, t := range graph.Leaves(w.Expr) {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func (p *Plan) example() string {
+	for _, r := range p.Rows {
+		if r.Kind.Quantizable() {
+			return r.Name
+		}
+	}
+	return "nothing"
+}
+
+// decide fills in how the weight is stored.
+func (r *Row) decide(c Choice, kept, floatOnly string) error {
+	scheme, integers := c.scheme()
+	switch {
+	case kept != "":
+		r.Reason = kept
+		r.DType = sourceDType(r.weight.Expr).String()
+	case !r.Kind.Quantizable() && integers:
+		r.Reason = fmt.Sprintf("%s weights stay float", r.Kind)
+		r.DType = sourceDType(r.weight.Expr).String()
+	case integers:
+		q := &Quantized{Bits: scheme.Bits, Group: scheme.Group, Asymmetric: scheme.Asymmetric, Scales: "F32",
+			Method: c.Method, Activations: c.Activations}
+		if c.halfScales(scheme) {
+			q.Scales = "F16"
+		}
+		if floatOnly != "" && q.Activations != "float32" {
+			q.Activations, r.Reason = "float32", floatOnly
+		}
+		r.Quantized = q
+	case c.Weights == "float32":
+		r.DType, r.Reason = "F32", "float32 was asked for"
+	case c.Weights == "float16" && floatBulk(r.Kind):
+		r.DType, r.Reason = "F16", "float16 was asked for"
+	case c.Weights == "float16":
+		// Few numbers, which every value passes through.
+		r.DType, r.Reason = "F32", fmt.Sprintf("%s weights stay float32", r.Kind)
+	default:
+		r.DType, r.Reason = sourceDType(r.weight.Expr).String(), "kept as in the source"
+	}
+	entries, err := r.entries()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		r.Bytes += int64(graph.Shape(e.Shape).Len() * e.DType.Size())
+	}
+	return nil
+}
+
+// floatBulk reports whether float16 is worth it for weights of a kind.
+func floatBulk(k graph.Kind) bool {
+	return k.Quantizable() || k == graph.Table || k == graph.Position
+}
+
+// sourceDType is the type in which an expression's values are stored without loss: that of a plain tensor, F32 for what is
+// computed.
+func sourceDType(e graph.Expr) formats.DType {
+	leaf, ok := e.(graph.Leaf)
+	if !ok {
+		return formats.F32
+	}
+	switch d := leaf.Tensor.DType; d {
+	case formats.F16, formats.BF16:
+		return d
+	case formats.F8E4M3, formats.F8E5M2:
+		return formats.F16 // holds both exactly
+	}
+	return formats.F32
+}
+
+// floatProducts finds weights whose products run on float activations whatever is asked for, with the reason.
+func floatProducts(nodes []*graph.Node) map[*graph.Weight]string {
+	m := map[*graph.Weight]string{}
+	for _, n := range nodes {
+		c, ok := n.Op.(graph.Conv)
+		if w := n.Param(0); ok && w != nil && c.Groups > 1 && len(w.Shape()) == 4 && w.Shape()[3] == 1 {
+			m[w] = "a depthwise convolution runs on float activations"
+		}
+	}
+	return m
+}
+
+// The suffixes of the tensors that a quantized weight is stored as.
+const (
+	dataSuffix   = ".quantized"
+	scalesSuffix = ".scales"
+	zerosSuffix  = ".zeros"
+)
+
+// entries lists the tensors that a row is stored as: the weight itself where it is float; else its integers, its scales and
+// its zero points, in this order.
+func (r *Row) entries() ([]formats.Entry, error) {
+	if r.Quantized == nil {
+		d, ok := formats.ParseDType(r.DType)
+		if !ok || d != formats.F32 && d != formats.F16 && d != formats.BF16 {
+			return nil, fmt.Errorf("weight %s: dtype %q: expected F32, F16 or BF16", r.Name, r.DType)
+		}
+		return []formats.Entry{{Name: r.Name, DType: d, Shape: r.Shape}}, nil
+	}
+	q, s := r.Quantized, r.Quantized.Scheme()
+	if q.Bits != 8 && q.Bits != 4 || q.Group < 0 {
+		return nil, fmt.Errorf("weight %s: %d bits in groups of %d: expected 8 or 4 bits, groups of at least 0", r.Name, q.Bits, q.Group)
+	}
+	if q.Scales != "F16" && q.Scales != "F32" {
+		return nil, fmt.Errorf("weight %s: scales of type %q: expected F16 or F32", r.Name, q.Scales)
+	}
+	n, k := matrix(r.Shape)
+	data := formats.Entry{Name: r.Name + dataSuffix, DType: formats.U8, Shape: r.Shape}
+	switch {
+	case s.Bits == 4:
+		data.Shape = []int{n, s.RowBytes(k)}
+	case !s.Asymmetric:
+		data.DType = formats.I8
+	}
+	d, _ := formats.ParseDType(q.Scales)
+	entries := []formats.Entry{data, {Name: r.Name + scalesSuffix, DType: d, Shape: []int{n, s.Groups(k)}}}
+	if s.Asymmetric {
+		entries = append(entries, formats.Entry{Name: r.Name + zerosSuffix, DType: formats.U8, Shape: []int{n, s.Groups(k)}})
+	}
+	return entries, nil
+}
+
+// checkNames makes sure that no two tensors of the file would have one name.
+func (p *Plan) checkNames() error {
+	seen := map[string]string{}
+	for i := range p.Rows {
+		entries, err := p.Rows[i].entries()
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if other, ok := seen[e.Name]; ok {
+				return fmt.Errorf("weights %s and %s would both be stored as %s", other, p.Rows[i].Name, e.Name)
+			}
+			seen[e.Name] = p.Rows[i].Name
+		}
+	}
+	return nil
+}
+
+// Bytes is what all weights take in the converted folder.
+func (p *Plan) Bytes() int64 {
+	var sum int64
+	for i := range p.Rows {
+		sum += p.Rows[i].Bytes
+	}
+	return sum
+}
+
+// Count returns how many weights are quantized and how many stay float.
+func (p *Plan) Count() (quantized, float int) {
+	for i := range p.Rows {
+		if p.Rows[i].Quantized != nil {
+			quantized++
+		} else {
+			float++
+		}
+	}
+	return quantized, float
+}
+
+// Stay groups the names of the float weights by the reason why they are.
+func (p *Plan) Stay() []Stay {
+	var out []Stay
+	for i := range p.Rows {
+		r := &p.Rows[i]
+		if r.Quantized != nil {
+			continue
+		}
+		at := slices.IndexFunc(out, func(s Stay) bool { return s.Reason == r.Reason })
+		if at < 0 {
+			at = len(out)
+			out = append(out, Stay{Reason: r.Reason})
+		}
+		out[at].Weights = append(out[at].Weights, r.Name)
+		out[at].Bytes += r.Bytes
+	}
+	return out
+}
+
+// Stay is a reason for weights to stay float.
+type Stay struct {
+	Reason  string   `json:"reason"`
+	Weights []string `json:"weights"`
+	Bytes   int64    `json:"bytes"`
+}
+
+// Header and Table are the plan for people: a line for each weight.
+func (p *Plan) Header() []string {
+	return []string{"weight", "kind", "shape", "stored as", "activations", "bytes", "source", "why"}
+}
+
+// Table returns the cells below [Plan.Header].
+func (p *Plan) Table() [][]string {
+	var rows [][]string
+	for i := range p.Rows {
+		r := &p.Rows[i]
+		activations := ""
+		if r.Quantized != nil {
+			activations = r.Quantized.Activations
+		}
+		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), activations, fmt.Sprint(r.Bytes), r.Source, r.Reason})
+	}
+	return rows
+}
