@@ -13,8 +13,8 @@ import (
 type Text struct {
 	// Kind is the tokenizer's kind; "" says that the checkpoint came without tokenizer files, and Looked which were missed.
 	Kind TextKind `json:"tokenizer,omitempty"`
-	// Files are the tokenizer's files by role ("vocab", "merges", "tokenizer", "model", "config", "added", "special"), as
-	// paths inside the checkpoint's folder.
+	// Files are the tokenizer's files by role ("vocab", "merges", "ranks", "dict", "tokenizer", "model", "config", "added",
+	// "special"), as paths inside the checkpoint's folder.
 	Files  map[string]string `json:"files,omitempty"`
 	Looked []string          `json:"looked,omitempty"`
 	// Input names the model's input for the ids; "" means input_ids. Mask asks for an attention mask as well.
@@ -41,6 +41,8 @@ type Text struct {
 	Lower bool `json:"lower,omitempty"`
 	// PrefixSpace puts a space before a text that does not start with one (RoBERTa's and GPT-2's add_prefix_space).
 	PrefixSpace bool `json:"prefix_space,omitempty"`
+	// Delimiter is the token of a CTC alphabet that stands between words.
+	Delimiter string `json:"delimiter,omitempty"`
 	// KeepAccents and NoCJK turn off steps of BERT: removing accents, and making every CJK ideograph a word.
 	KeepAccents bool `json:"keep_accents,omitempty"`
 	NoCJK       bool `json:"no_cjk,omitempty"`
@@ -75,6 +77,8 @@ const (
 	CleanBasic TextClean = "basic"
 	// CleanCanonical is SigLIP's: ASCII punctuation removed, white space made single spaces.
 	CleanCanonical TextClean = "canonical"
+	// CleanHTMLCanonical is open_clip's for SigLIP: CleanHTML, underscores made spaces, then CleanCanonical.
+	CleanHTMLCanonical TextClean = "html-canonical"
 )
 
 // TextPad says how the inputs of a batch become equally long.
@@ -129,9 +133,9 @@ func (t *Text) Check() error {
 		return fmt.Errorf("context of %d tokens: too short for the %d special tokens around a text", t.Context, len(t.Prefix)+len(t.Suffix))
 	}
 	switch t.Clean {
-	case CleanNone, CleanHTML, CleanBasic, CleanCanonical:
+	case CleanNone, CleanHTML, CleanBasic, CleanCanonical, CleanHTMLCanonical:
 	default:
-		return fmt.Errorf("text cleaning %q: expected html, basic, canonical or none", t.Clean)
+		return fmt.Errorf("text cleaning %q: expected html, basic, canonical, html-canonical or none", t.Clean)
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ type merge struct{ rank, id int }
 type bpe struct {
 	vocab  *vocabulary
 	merges map[pair]merge
+	// join is used instead of merges where tokens themselves say what may be merged.
+	join func(left, right int) (merge, bool)
 	// symbols maps a word to what its first symbols are made of; nil leaves it as it is. Byte-level models write each byte
 	// as a letter here.
 	symbols func(word string) string
@@ -188,7 +190,14 @@ func (b *bpe) mergeAll(list []symbol) {
 		}
 		right := list[left].next
 		p := pair{list[left].id, list[right].id}
-		if m, ok := b.merges[p]; ok {
+		if p.left == noToken || p.right == noToken {
+			return
+		}
+		m, ok := b.merges[p]
+		if b.join != nil {
+			m, ok = b.join(p.left, p.right)
+		}
+		if ok {
 			*to = append(*to, candidate{m, left, right, p})
 		}
 	}

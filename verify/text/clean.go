@@ -20,11 +20,15 @@ func cleaner(p *pipeline.Text) func(string, bool) string {
 		return func(s string, _ bool) string { return strings.Join(b.words(s), " ") }
 	case pipeline.CleanCanonical:
 		clean = canonical
+	case pipeline.CleanHTMLCanonical:
+		clean = func(s string) string {
+			return canonical(strings.ReplaceAll(html.UnescapeString(html.UnescapeString(s)), "_", " "))
+		}
 	}
 	if !p.Lower {
 		return func(s string, _ bool) string { return clean(s) }
 	}
-	if p.Clean == pipeline.CleanCanonical {
+	if p.Clean == pipeline.CleanCanonical || p.Clean == pipeline.CleanHTMLCanonical {
 		return func(s string, _ bool) string { return clean(lower(s)) }
 	}
 	return func(s string, _ bool) string { return lower(clean(s)) }

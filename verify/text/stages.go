@@ -21,6 +21,8 @@ type stages struct {
 	// prefix and suffix are the special tokens around an input.
 	prefix, suffix []int
 	decoded        pipeline.TextDecoded
+	// timestamps is the id of Whisper's first timestamp: what is not below it is a time, no text. 0 if there are none.
+	timestamps int
 }
 
 // model cuts a word into ids.
@@ -173,6 +175,13 @@ func (s *stages) Decode(ids []int, skipSpecial bool) string {
 		run = run[:0]
 	}
 	for _, id := range ids {
+		if s.timestamps > 0 && id >= s.timestamps {
+			if s.decoded.Timestamps {
+				flush()
+				b.WriteString(timestamp(id, s.timestamps))
+			}
+			continue
+		}
 		token, ok := s.vocab.tokens[id]
 		if !ok {
 			continue
