@@ -51,12 +51,25 @@ func (b *Builder) Op(op Op, params []*Weight, in ...*Node) *Node {
 }
 
 // Name records a value under another name and returns it.
-func (b *Builder) Name(x *Node, name string, args ...any) *Node {
-	if err := b.g.SetName(x, fmt.Sprintf(name, args...)); err != nil {
+func (b *Builder) Name(x *Node, name string) *Node {
+	if err := b.g.SetName(x, name); err != nil {
 		b.Fail(err)
 	}
 	return x
 }
+
+// Named returns the value of that name.
+func (b *Builder) Named(name string) *Node {
+	n := b.g.Value(name)
+	if n == nil {
+		b.Fail(fmt.Errorf("graph: no value is named %q", name))
+		n = &Node{Op: FillLike{}}
+	}
+	return n
+}
+
+// Namef is Name with a formatted name.
+func (b *Builder) Namef(x *Node, format string, args ...any) *Node { return b.Name(x, fmt.Sprintf(format, args...)) }
 
 // Output names a value that the model exists for.
 func (b *Builder) Output(x *Node, c Component, name string) *Node {
@@ -64,9 +77,20 @@ func (b *Builder) Output(x *Node, c Component, name string) *Node {
 	return b.Name(x, name)
 }
 
-// Input adds an input; -1 stands for a free size.
+// SetOutput makes a value that has a name already one that the model exists for.
+func (b *Builder) SetOutput(name string, c Component) {
+	b.g.Outputs = append(b.g.Outputs, Output{name, c})
+}
+
+// Input adds an input; negative numbers stand for free sizes, see [Input].
 func (b *Builder) Input(name string, dims ...int) *Node {
-	return b.Name(b.Op(Input{dims}, nil), name)
+	return b.Name(b.Op(Input{Dims: dims}, nil), name)
+}
+
+// OptionalInput adds an input of like's shape that counts as full of value where it is not given.
+func (b *Builder) OptionalInput(name string, like *Node, value float32, dims ...int) *Node {
+	b.g.Alternates[name] = b.Op(FillLike{value}, nil, like)
+	return b.Input(name, dims...)
 }
 
 // Weight returns the weight of that canonical name, the same object each time.

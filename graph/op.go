@@ -50,6 +50,27 @@ func InferNode(n *Node, in []Shape) (Shape, error) {
 	return s, nil
 }
 
+// ExampleShapes infers the shapes of nodes for inputs of example sizes. Passes go by them where they need to know that two
+// values always have the same shape. Nodes whose shapes cannot be had are left out.
+func (g *Graph) ExampleShapes() map[*Node]Shape {
+	shapes := map[*Node]Shape{}
+next:
+	for _, n := range g.Nodes() {
+		in := make([]Shape, len(n.In))
+		for i, x := range n.In {
+			s, ok := shapes[x]
+			if !ok {
+				continue next
+			}
+			in[i] = s
+		}
+		if s, err := InferNode(n, in); err == nil {
+			shapes[n] = s
+		}
+	}
+	return shapes
+}
+
 // describe says which node an error is about: its operation, and its name or that of its first weight.
 func describe(n *Node) string {
 	s := OpName(n.Op)

@@ -8,13 +8,30 @@ import (
 
 var _ = register(Input{}, Parameter{}, Linear{}, MatMul{}, Embedding{}, Conv{}, Attention{})
 
-// Input is a value that comes from outside. Dims holds -1 where the size is free.
+// Input is a value that comes from outside. In Dims, a negative number stands for a free size: the same number in two
+// inputs for the same size. -1 is the batch, by convention, and -2 the length of a text.
 type Input struct {
 	Dims []int
+	// Example, if given, is a shape that the graph accepts, where small numbers for the free sizes would not do.
+	Example []int `json:",omitempty"`
 }
 
-// Infer returns Dims; a program replaces it by the shape that it is compiled for.
-func (o Input) Infer(in, _ []Shape) (Shape, error) { return o.Dims, arity(in, 0, 0) }
+// Infer returns a shape that the input may have; a program replaces it by the one that it is compiled for.
+func (o Input) Infer(in, _ []Shape) (Shape, error) {
+	if o.Example != nil {
+		return o.Example, arity(in, 0, 0)
+	}
+	s := append(Shape{}, o.Dims...)
+	for i, d := range s {
+		if d < 0 {
+			s[i] = exampleSizes[min(-d, len(exampleSizes))-1]
+		}
+	}
+	return s, arity(in, 0, 0)
+}
+
+// exampleSizes are what -1, -2, … stand for in an example: distinct, so that equal shapes are equal for a reason.
+var exampleSizes = []int{2, 7, 5, 3, 11, 13, 17}
 
 // Accepts returns an error if a tensor of that shape cannot be fed.
 func (o Input) Accepts(s Shape) error {
@@ -23,7 +40,7 @@ func (o Input) Accepts(s Shape) error {
 		ok = o.Dims[i] < 0 || o.Dims[i] == s[i]
 	}
 	if !ok {
-		return fmt.Errorf("expected shape %v (-1: any), found %v", Shape(o.Dims), s)
+		return fmt.Errorf("expected shape %v (negative: any size), found %v", Shape(o.Dims), s)
 	}
 	return nil
 }
@@ -113,6 +130,8 @@ type Conv struct {
 	Pad      [4]int // top, left, bottom, right
 	Dilation [2]int
 	Groups   int
+	// Unsigned says that inputs are not centred on zero (pixels): where they are quantized, it is with a zero point.
+	Unsigned bool               `json:",omitempty"`
 	Act      kernels.Activation `json:",omitempty"`
 }
 

@@ -2,7 +2,7 @@ package graph
 
 import "fmt"
 
-var _ = register(Rearrange{}, Concat{}, Slice{}, Expand{}, TakeLike{}, Select{}, Pad{}, Roll{})
+var _ = register(Rearrange{}, Concat{}, Slice{}, Expand{}, FillLike{}, TakeLike{}, Select{}, Pad{}, Roll{})
 
 // Rearrange reorders axes by a pattern in the notation of einops (Rogozhnikov 2022): "b (h p) (w q) c -> (b h w) (p q) c".
 // Sizes gives those axes that the input's shape does not determine.
@@ -103,6 +103,14 @@ func (o Expand) Infer(in, _ []Shape) (Shape, error) {
 	}
 	return in[0].With(o.Axis, in[1][o.Axis]), nil
 }
+
+// FillLike is a constant in the shape of its input: what stands for an optional input that is not given.
+type FillLike struct {
+	Value float32
+}
+
+// Infer keeps the shape.
+func (o FillLike) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
 
 // TakeLike keeps the first elements of x's axis Axis, as many as like has along its axis LikeAxis, from Offset on: the
 // positions of a sequence. With Past, the size of axis 1 of a third input is added to Offset: positions behind a cache.

@@ -3,10 +3,11 @@ package graph
 import (
 	"fmt"
 
+	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
 
-var _ = register(Unary{}, Binary{}, Affine{}, Scale{}, Normalize{}, LayerNorm{}, RMSNorm{}, GroupNorm{}, L2Norm{}, Softmax{},
+var _ = register(Unary{}, Binary{}, Affine{}, Scale{}, Normalize{}, Denormalize{}, LayerNorm{}, RMSNorm{}, GroupNorm{}, L2Norm{}, Softmax{},
 	CausalMask{}, KeyMask{}, Rotary{}, Reduce{}, ArgMax{}, FirstEqual{})
 
 // Unary applies a pointwise function. In: x.
@@ -71,11 +72,10 @@ type Scale struct {
 // Infer keeps the shape.
 func (o Scale) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
 
-// Normalize is (x * Rescale - Mean) / Std by channel of an image [B, C, H, W] of 0..255, with the float32 rounding of the
-// originals' processors after each step.
+// Normalize turns the pixels 0..255 of an image [B, C, H, W] into (x * scale - mean) / std by channel, with the float32
+// rounding of the originals' processors after each step.
 type Normalize struct {
-	Rescale   float64
-	Mean, Std []float64
+	pipeline.Normalize
 }
 
 // Infer keeps the shape.
@@ -83,11 +83,19 @@ func (o Normalize) Infer(in, _ []Shape) (Shape, error) {
 	if err := arity(in, 1, 1); err != nil {
 		return nil, err
 	}
-	if len(in[0]) != 4 || in[0][1] != len(o.Mean) || len(o.Mean) != len(o.Std) {
+	if len(in[0]) != 4 || len(o.Mean) != len(o.Std) || len(o.Mean) != 0 && in[0][1] != len(o.Mean) {
 		return nil, fmt.Errorf("input %v does not have the %d channels of mean and std", in[0], len(o.Mean))
 	}
 	return in[0], nil
 }
+
+// Denormalize undoes [Normalize], for inputs that come normalised.
+type Denormalize struct {
+	pipeline.Normalize
+}
+
+// Infer keeps the shape.
+func (o Denormalize) Infer(in, p []Shape) (Shape, error) { return Normalize(o).Infer(in, p) }
 
 // LayerNorm normalises the innermost axis to zero mean and unit variance (Ba et al. 2016). Params: gain [C] or nil, bias
 // [C] or nil.

@@ -60,7 +60,7 @@ func (q *Quantized) Eval() ([]float32, error) {
 		return nil, err
 	}
 	out := make([]float32, q.Dims.Len())
-	m.Dequantize(out)
+	kernels.Dequantize(out, m, 0)
 	return out, nil
 }
 

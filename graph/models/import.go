@@ -39,7 +39,7 @@ func newImport(c *formats.Checkpoint, o Options) *Import {
 		im.configErr = err
 	default:
 		if err := json.Unmarshal(raw, &im.config); err != nil {
-			im.configErr = fmt.Errorf("%s: config.json: not a JSON object: %w", c.Path(), err)
+			im.configErr = fmt.Errorf("%s: config.json: not a JSON object: %w", c.Source(), err)
 		}
 	}
 	return im
@@ -119,7 +119,9 @@ func (im *Import) Ignore(pattern, reason string) {
 }
 
 // Note records a choice that the report should tell.
-func (im *Import) Note(format string, args ...any) { im.notes = append(im.notes, fmt.Sprintf(format, args...)) }
+func (im *Import) Note(format string, args ...any) {
+	im.notes = append(im.notes, fmt.Sprintf(format, args...))
+}
 
 // SubImport opens the checkpoint in a sub-folder; its tensors are accounted for with this one's.
 func (im *Import) SubImport(dir string) (*Import, error) {
@@ -127,9 +129,15 @@ func (im *Import) SubImport(dir string) (*Import, error) {
 	if err != nil {
 		return nil, err
 	}
+	sub := im.adopt(c)
+	return sub, sub.configErr
+}
+
+// adopt makes another checkpoint a part of this import.
+func (im *Import) adopt(c *formats.Checkpoint) *Import {
 	sub := newImport(c, im.Options)
 	im.subs = append(im.subs, sub)
-	return sub, sub.configErr
+	return sub
 }
 
 func (im *Import) leftovers() []string {
@@ -141,7 +149,7 @@ func (im *Import) leftovers() []string {
 	}
 	for _, s := range im.subs {
 		for _, name := range s.leftovers() {
-			left = append(left, path.Join(path.Base(s.Path()), name))
+			left = append(left, path.Join(path.Base(s.Dir()), name))
 		}
 		im.ignored = append(im.ignored, s.ignored...)
 		im.notes = append(im.notes, s.notes...)

@@ -62,12 +62,12 @@ func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
 	}
 	m, err := sys.Build(im)
 	if err != nil {
-		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Path(), sys.Title, im.Naming, err)
+		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Source(), sys.Title, im.Naming, err)
 	}
 	m.System, m.Naming = sys.Name, im.Naming
 	m.Ignored, m.Notes = append(m.Ignored, im.ignored...), append(c.Notes(), append(im.notes, m.Notes...)...)
 	if left := im.leftovers(); len(left) > 0 {
-		return nil, fmt.Errorf("%s, read as %s in %s naming: %s", c.Path(), sys.Title, im.Naming, describeLeft(left))
+		return nil, fmt.Errorf("%s, read as %s in %s naming: %s", c.Source(), sys.Title, im.Naming, describeLeft(left))
 	}
 	return m, m.Graph.Check()
 }
@@ -112,7 +112,7 @@ func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
 	for _, m := range found {
 		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
 	}
-	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Path(), strings.Join(names, " or "))
+	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Source(), strings.Join(names, " or "))
 }
 
 func (im *Import) unrecognised() error {
@@ -130,7 +130,7 @@ func (im *Import) unrecognised() error {
 	sample := strings.Join(names[:min(3, len(names))], ", ")
 	if raw, err := im.ReadFile("config.json"); err == nil && json.Unmarshal(raw, &header) == nil && header.ModelType != "" {
 		return fmt.Errorf("%s: config.json says model_type %q, which with tensors named as %s is none of the known systems; known model types: %s",
-			im.Path(), header.ModelType, sample, strings.Join(known, ", "))
+			im.Source(), header.ModelType, sample, strings.Join(known, ", "))
 	}
 	var looked []string
 	for _, s := range systems {
@@ -141,5 +141,5 @@ func (im *Import) unrecognised() error {
 		}
 	}
 	return fmt.Errorf("%s: no known system: looked at config.json and open_clip_config.json and at %d tensors (%s); known are %s",
-		im.Path(), len(names), sample, strings.Join(looked, "; "))
+		im.Source(), len(names), sample, strings.Join(looked, "; "))
 }

@@ -153,7 +153,10 @@ const (
 
 // maxSide bounds the sizes that a configuration may ask for: far above any encoder's, and small enough that no product
 // of two overflows or asks for gigabytes.
-const maxSide = 16384
+const (
+	maxSide  = 8192
+	maxTiles = 4096
+)
 
 // Check returns an error that names the first field without sense. Whoever reads an Image from a file calls it.
 func (p *Image) Check() error {
@@ -171,8 +174,10 @@ func (p *Image) Check() error {
 	if len(n.Mean) != len(n.Std) || (len(n.Mean) != 0 && len(n.Mean) != 3) {
 		return fmt.Errorf("image pipeline: mean and std must have 3 values each, have %d and %d", len(n.Mean), len(n.Std))
 	}
-	if slices.Contains(n.Std, 0) {
-		return fmt.Errorf("image pipeline: std %v has a zero", n.Std)
+	for _, s := range n.Std {
+		if float32(s) == 0 {
+			return fmt.Errorf("image pipeline: std %v has a zero", n.Std)
+		}
 	}
 	switch p.Layout {
 	case LayoutTiles, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
@@ -232,13 +237,17 @@ func (t *Tiling) check() error {
 			if p[0]%t.Size != 0 || p[1]%t.Size != 0 {
 				return fmt.Errorf("the resolution %dx%d (height x width) is no multiple of the tile, %d", p[0], p[1], t.Size)
 			}
+			if p[0]/t.Size*p[1]/t.Size > maxTiles {
+				return fmt.Errorf("the resolution %dx%d makes more than %d tiles of %d pixels", p[0], p[1], maxTiles, t.Size)
+			}
 		}
 	case TileDynamic:
 		if err := checkSides(t.Size); err != nil {
 			return err
 		}
-		if t.MinTiles < 1 || t.MaxTiles < t.MinTiles || t.MaxTiles > 4096 {
-			return fmt.Errorf("from %d to %d tiles: expected 1 <= min <= max <= 4096", t.MinTiles, t.MaxTiles)
+		if t.MinTiles < 1 || t.MaxTiles < t.MinTiles || t.MaxTiles > maxTiles || t.Size*t.Size*t.MaxTiles > maxSide*maxSide {
+			return fmt.Errorf("from %d to %d tiles of %d pixels: expected 1 <= min <= max <= %d, and %d pixels in all at most",
+				t.MinTiles, t.MaxTiles, t.Size, maxTiles, maxSide*maxSide)
 		}
 	case TileQuarters:
 		return nil

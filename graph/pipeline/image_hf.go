@@ -367,10 +367,9 @@ func hfIdefics2(c *hfImage) (*Image, error) {
 
 // hfDeepSeek is VLMImageProcessor of deepseek-ai/DeepSeek-VL (deepseek_vl/models/image_processing_vlm.py).
 func hfDeepSeek(c *hfImage) (*Image, error) {
-	fill := []uint8{127, 127, 127}
-	mean := or(c.ImageMean, CLIPMean)
-	for i := range min(len(mean), 3) {
-		fill[i] = uint8(clampInt(mean[i] * 255))
+	var fill []uint8
+	for _, m := range or(c.ImageMean, CLIPMean) {
+		fill = append(fill, toByte(m*255))
 	}
 	return &Image{
 		Steps: []ImageStep{
@@ -380,6 +379,9 @@ func hfDeepSeek(c *hfImage) (*Image, error) {
 		Normalize: c.normalize(CLIPMean, CLIPStd),
 	}, nil
 }
+
+// toByte cuts a number to an integer from 0 to 255.
+func toByte(x float64) uint8 { return uint8(min(clampInt(x), 255)) }
 
 // clampInt cuts a number from a file to an integer that no later arithmetic overflows.
 func clampInt(x float64) int {

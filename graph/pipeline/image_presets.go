@@ -84,9 +84,9 @@ func ImagePixelBERT(size int) *Image {
 // centre of a square of the mean colour, int(mean * 255) (process_images of haotian-liu/LLaVA).
 func (p *Image) WithPadSquare() *Image {
 	q := *p
-	fill := []uint8{0, 0, 0}
-	for i := range p.Normalize.Mean {
-		fill[i] = uint8(p.Normalize.Mean[i] * 255)
+	var fill []uint8
+	for _, m := range p.Normalize.Mean {
+		fill = append(fill, toByte(m*255))
 	}
 	q.Steps = append([]ImageStep{{Op: PadSquare, Fill: fill}}, p.Steps...)
 	return &q

@@ -77,7 +77,7 @@ func (c *timmConfig) image() (*Image, error) {
 	case "border":
 		resize = ImageStep{Op: ResizeInside, Filter: filter, Height: scaledHeight, Width: scaledWidth}
 		for _, m := range mean {
-			crop.Fill = append(crop.Fill, uint8(clampInt(math.RoundToEven(255*m))))
+			crop.Fill = append(crop.Fill, toByte(math.RoundToEven(255*m)))
 		}
 	case "", "center":
 		resize = ImageStep{Op: ResizeShortest, Filter: filter, Shortest: scaledHeight}

@@ -1,0 +1,63 @@
+package fuse
+
+import "github.com/mmconv/mmconv/graph"
+
+var _ = register(&Pass{
+	Name:     "norm",
+	Doc:      "fold the gain and bias of a norm into the linear layers that read it",
+	After:    []string{"affine"},
+	Patterns: []Pattern{foldNorm},
+})
+
+// foldNorm: W (g x + b) + c is (W diag(g)) x + (W b + c), if every reader is a linear layer.
+func foldNorm(m *Matcher, n *graph.Node) *graph.Node {
+	switch n.Op.(type) {
+	case graph.LayerNorm, graph.RMSNorm:
+	default:
+		return nil
+	}
+	gain, shift := n.Param(0), n.Param(1)
+	users := m.Users(n)
+	if gain == nil && shift == nil || m.g.IsOutput(n) || m.isAlternate(n) || len(users) == 0 {
+		return nil
+	}
+	for _, u := range users {
+		if _, ok := is[graph.Linear](u); !ok || u.In[0] != n || len(u.In) > 1 && u.In[1] == n {
+			return nil
+		}
+		// A weight that others share would have to be stored twice.
+		if w := u.Param(0); w.Kind != graph.Matrix || m.shared(w) {
+			return nil
+		}
+	}
+	for _, u := range users {
+		w, bias := u.Param(0), expr(u.Param(1))
+		scaled := w.Expr
+		if gain != nil {
+			scaled = graph.ScaleColumnsExpr(w.Expr, gain.Expr)
+		}
+		if shift != nil {
+			bias = graph.AddExpr(bias, graph.MatVecExpr(w.Expr, shift.Expr))
+		}
+		u.Params = []*graph.Weight{derived(w, w.Name, scaled), nil}
+		if bias != nil {
+			u.Params[1] = &graph.Weight{Name: biasName(w), Kind: graph.Bias, Expr: bias}
+		}
+	}
+	m.g.Forget(n)
+	n.Params = nil
+	return n
+}
+
+// shared reports whether several nodes use a weight.
+func (m *Matcher) shared(w *graph.Weight) bool {
+	count := 0
+	for _, n := range m.g.Nodes() {
+		for _, p := range n.Params {
+			if p == w {
+				count++
+			}
+		}
+	}
+	return count > 1
+}

@@ -1,0 +1,60 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/pipeline"
+)
+
+// size is a number of a configuration that must be positive.
+type size struct {
+	key   string
+	value int
+}
+
+// checkSizes refuses configurations whose numbers no architecture can have; they would be divided by or allocated.
+func checkSizes(section string, sizes ...size) error {
+	const most = 1 << 24
+	for _, s := range sizes {
+		if s.value < 1 || s.value > most {
+			return fmt.Errorf("config: %s.%s is %d; expected 1 to %d", section, s.key, s.value, most)
+		}
+	}
+	return nil
+}
+
+// imagePipeline reads preprocessor_config.json; without it the system's own preprocessing holds, and a note says so.
+func (im *Import) imagePipeline(own *pipeline.Image) (*pipeline.Image, error) {
+	raw, err := im.ReadFile("preprocessor_config.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		im.Note("no preprocessor_config.json: images go through the preprocessing that the system was published with")
+		return own, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := pipeline.ImageFromPreprocessorConfig(raw)
+	if err != nil {
+		return nil, fmt.Errorf("preprocessor_config.json: %w", err)
+	}
+	return p, nil
+}
+
+// pixels adds the input of a vision tower: the pixels 0..255 that preprocessing gives, normalised inside the graph, so
+// that the normalisation can be folded into the first convolution. The normalised value is pixel_values.
+func (im *Import) pixels(b *graph.Builder, image *pipeline.Image, channels int, size [2]int) *graph.Node {
+	if image.Layout != pipeline.LayoutTiles {
+		// Padding happens after the normalisation, so that it has to be done outside.
+		return b.Input("pixel_values", -1, channels, size[0], size[1])
+	}
+	x := b.Input("pixels", -1, channels, size[0], size[1])
+	return b.Name(b.Op(graph.Normalize{Normalize: image.Normalize}, nil, x), "pixel_values")
+}
+
+// textPipeline finds the tokenizer of the folder.
+func (im *Import) textPipeline(p *pipeline.Pipeline, kind pipeline.TextKind, context int) error {
+	return nil
+}

@@ -1,0 +1,223 @@
+package models
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+
+	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/pipeline"
+	"github.com/mmconv/mmconv/kernels"
+)
+
+// LLaVA: Visual Instruction Tuning (Liu et al., arXiv:2304.08485) with a linear projector, and Improved Baselines with
+// Visual Instruction Tuning (arXiv:2310.03744) with an MLP. Sources: haotian-liu/LLaVA llava/model/multimodal_projector/
+// builder.py, multimodal_encoder/clip_encoder.py, llava/mm_utils.py; huggingface/transformers models/llava/modeling_llava.py.
+
+var _ = Register(&System{
+	Name: "llava", Title: "LLaVA", Row: 11,
+	ModelTypes: []string{"llava"},
+	Namings: []Naming{
+		{Name: "huggingface", Looked: "config.json with model_type llava, tensors multi_modal_projector.*", Recognise: func(im *Import) bool {
+			return im.ModelType() == "llava" && im.HasAny("*multi_modal_projector.linear_1.weight")
+		}},
+		{Name: "original", Looked: "config.json with mm_vision_tower, tensors mm_projector.*", Recognise: func(im *Import) bool {
+			if !im.HasConfig("mm_vision_tower") || !im.HasAny("*mm_projector.*") {
+				return false
+			}
+			var c llavaConfig
+			return im.Config(&c) == nil && (c.layers() > 0 || c.ProjectorType == "identity")
+		}},
+	},
+	Build: func(im *Import) (*graph.Model, error) {
+		if im.Naming == "original" {
+			return buildOriginalLLaVA(im)
+		}
+		return buildLLaVA(im)
+	},
+})
+
+// languageModel ignores the tensors of the language model behind a projector.
+func (im *Import) languageModel(patterns ...string) {
+	for _, p := range patterns {
+		im.Ignore(p, "the language model, which stays as it is")
+	}
+}
+
+// features selects what the projector sees of a CLIP tower: hidden state number layer, counted from the end if negative,
+// with or without the class token.
+func (v *clipVision) selected(b *graph.Builder, pixels *graph.Node, layer int, classToken bool) *graph.Node {
+	if layer < 0 {
+		layer += v.Layers + 1
+	}
+	if layer < 0 || layer > v.Layers {
+		b.Fail(fmt.Errorf("config: the vision feature layer is %d of a tower of %d layers", layer, v.Layers))
+		return pixels
+	}
+	v.features(b, pixels, "vision.") // the layers behind the selected one are there for those who ask for them
+	x := b.Named(fmt.Sprintf("vision.hidden_state.%d", layer))
+	if !classToken {
+		x = b.Slice(x, 1, 1, 0)
+	}
+	return b.Name(x, "selected_features")
+}
+
+func buildLLaVA(im *Import) (*graph.Model, error) {
+	c := struct {
+		Vision clipVision `json:"vision_config"`
+		Text   struct {
+			HiddenSize int `json:"hidden_size"`
+		} `json:"text_config"`
+		FeatureLayer json.RawMessage `json:"vision_feature_layer"`
+		Strategy     string          `json:"vision_feature_select_strategy"`
+		Act          string          `json:"projector_hidden_act"`
+		Bias         bool            `json:"multimodal_projector_bias"`
+	}{Vision: defaultCLIP().Vision, Strategy: "default", Act: "gelu", Bias: true}
+	c.Text.HiddenSize = 4096
+	if err := im.Config(&c); err != nil {
+		return nil, err
+	}
+	if t := c.Vision.ModelType; t != "" && t != "clip_vision_model" {
+		return nil, fmt.Errorf("config: vision_config.model_type is %q; LLaVA towers known here are clip_vision_model", t)
+	}
+	layer, err := number(c.FeatureLayer, "vision_feature_layer", -2)
+	if err != nil {
+		return nil, err
+	}
+	if c.Strategy != "default" && c.Strategy != "full" {
+		return nil, fmt.Errorf("config: vision_feature_select_strategy is %q; expected default or full", c.Strategy)
+	}
+	act, err := activation("projector_hidden_act", c.Act)
+	if err != nil {
+		return nil, err
+	}
+	image, err := im.imagePipeline(pipeline.ImageOpenAICLIP(c.Vision.ImageSize))
+	if err != nil {
+		return nil, err
+	}
+	// transformers 4.52 moved the parts under "model.".
+	table := Names{{"vision_model.*", "vision_tower.vision_model.*"}}
+	if im.HasTensor("model.multi_modal_projector.linear_1.weight") {
+		table = Names{{"vision_model.*", "model.vision_tower.vision_model.*"}, {"multi_modal_projector.*", "model.multi_modal_projector.*"}}
+	}
+	im.languageModel("language_model.*", "model.language_model.*", "lm_head.weight")
+	im.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
+
+	b := graph.NewBuilder(im.Params(table, ""))
+	x := c.Vision.selected(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), layer, c.Strategy == "full")
+	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", c.Vision.HiddenSize, c.Text.HiddenSize), "projector.linear_1")
+	x = b.LinearIf(c.Bias, b.Act(x, act), "multi_modal_projector.linear_2", c.Text.HiddenSize, c.Text.HiddenSize)
+	b.Output(x, graph.Projector, "image_features")
+	g, err := b.Graph()
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
+}
+
+// llavaConfig is the config.json of haotian-liu/LLaVA's checkpoints.
+type llavaConfig struct {
+	HiddenSize    int    `json:"hidden_size"`
+	MMHiddenSize  int    `json:"mm_hidden_size"`
+	VisionTower   string `json:"mm_vision_tower"`
+	SelectLayer   int    `json:"mm_vision_select_layer"`
+	SelectFeature string `json:"mm_vision_select_feature"`
+	ProjectorType string `json:"mm_projector_type"`
+	AspectRatio   string `json:"image_aspect_ratio"`
+}
+
+var mlpProjector = regexp.MustCompile(`^mlp(\d+)x_gelu$`)
+
+// layers returns the number of linear layers of the projector, 0 for one that is not made of them. LLaVA-1.0 does not name
+// its type.
+func (c *llavaConfig) layers() int {
+	if c.ProjectorType == "" || c.ProjectorType == "linear" {
+		return 1
+	}
+	if m := mlpProjector.FindStringSubmatch(c.ProjectorType); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 0
+}
+
+func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
+	c := llavaConfig{SelectLayer: -2, SelectFeature: "patch"}
+	if err := im.Config(&c); err != nil {
+		return nil, err
+	}
+	if c.SelectFeature != "patch" && c.SelectFeature != "cls_patch" {
+		return nil, fmt.Errorf("config: mm_vision_select_feature is %q; expected patch or cls_patch", c.SelectFeature)
+	}
+	tower, weights, err := im.visionTower(c.VisionTower)
+	if err != nil {
+		return nil, err
+	}
+	v := defaultCLIP().Vision
+	if err := tower.Config(&v); err != nil {
+		return nil, err
+	}
+	image, err := tower.imagePipeline(pipeline.ImageOpenAICLIP(v.ImageSize))
+	if err != nil {
+		return nil, err
+	}
+	if c.AspectRatio == "pad" {
+		image = image.WithPadSquare()
+	}
+	tower.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
+	tower.Ignore("text_model.*", "the text tower, which LLaVA does not use")
+	for _, name := range []string{"text_projection.weight", "logit_scale", "visual_projection.weight"} {
+		tower.Ignore(name, "part of the contrastive head, which LLaVA does not use")
+	}
+	im.languageModel("model.layers.*", "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+
+	b := graph.NewBuilder(weights)
+	x := v.selected(b, im.pixels(b, image, v.Channels, v.size(im)), c.SelectLayer, c.SelectFeature == "cls_patch")
+
+	// The projector's tensors are in the language model's checkpoint.
+	stem := "model.mm_projector"
+	if im.HasAny("mm_projector.*") {
+		stem = "mm_projector"
+	}
+	b.Params = im.Params(nil, "")
+	in := v.HiddenSize
+	for i := range c.layers() {
+		name := stem
+		if c.ProjectorType != "" && c.ProjectorType != "linear" {
+			name = fmt.Sprintf("%s.%d", stem, 2*i) // GELUs stand between
+		}
+		if i > 0 {
+			x = b.Act(x, kernels.ActGELU)
+		}
+		x = b.Linear(x, name, in, c.HiddenSize)
+		b.Namef(x, "projector.linear_%d", i+1)
+		in = c.HiddenSize
+	}
+	b.Output(x, graph.Projector, "image_features")
+	g, err := b.Graph()
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
+}
+
+// visionTower finds the tower that a configuration names, a folder relative to the checkpoint or a model in the Hugging
+// Face cache, and returns it with its tensors: fine-tuned towers lie in the language model's checkpoint.
+func (im *Import) visionTower(name string) (*Import, graph.Params, error) {
+	sub, err := im.SubImport(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		var c *formats.Checkpoint
+		if c, err = formats.Open("hf:"+name, formats.Options{}); err == nil {
+			sub = im.adopt(c)
+			err = sub.configErr
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: mm_vision_tower %q: neither a folder beside the checkpoint nor a model in the Hugging Face cache: %w", name, err)
+	}
+	const inside = "model.vision_tower.vision_tower."
+	if im.HasAny(inside + "*") {
+		sub.Ignore("*", "the language model's checkpoint holds the tower as it was fine-tuned")
+		im.Ignore(inside+"*.embeddings.position_ids", "a buffer of consecutive numbers")
+		return sub, im.Params(nil, inside), nil
+	}
+	return sub, sub.Params(nil, ""), nil
+}

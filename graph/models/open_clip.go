@@ -1,0 +1,154 @@
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/pipeline"
+)
+
+// openCLIPFile is the configuration that open_clip publishes its checkpoints with.
+const openCLIPFile = "open_clip_config.json"
+
+func (im *Import) hasOpenCLIPConfig() bool {
+	_, err := im.ReadFile(openCLIPFile)
+	return err == nil
+}
+
+// openCLIPConfig is the model_cfg of open_clip_config.json (CLIPVisionCfg and CLIPTextCfg in src/open_clip/model.py).
+type openCLIPConfig struct {
+	EmbedDim      int      `json:"embed_dim"`
+	QuickGELU     bool     `json:"quick_gelu"`
+	CustomText    bool     `json:"custom_text"`
+	InitLogitBias *float64 `json:"init_logit_bias"`
+	Vision        struct {
+		Layers          json.RawMessage `json:"layers"` // a number, or four for a ResNet
+		Width           int             `json:"width"`
+		HeadWidth       int             `json:"head_width"`
+		MLPRatio        float64         `json:"mlp_ratio"`
+		PatchSize       int             `json:"patch_size"`
+		ImageSize       json.RawMessage `json:"image_size"` // a number, or height and width
+		LayerScale      *float64        `json:"ls_init_value"`
+		GlobalAvgPool   bool            `json:"global_average_pool"`
+		AttentionalPool any             `json:"attentional_pool"`
+		NoLNPre         bool            `json:"no_ln_pre"`
+		PosEmbedType    string          `json:"pos_embed_type"`
+		FinalLNAfter    bool            `json:"final_ln_after_pool"`
+		PoolType        string          `json:"pool_type"`
+		TimmModel       string          `json:"timm_model_name"`
+	} `json:"vision_cfg"`
+	Text struct {
+		ContextLength int      `json:"context_length"`
+		VocabSize     int      `json:"vocab_size"`
+		Width         int      `json:"width"`
+		Heads         int      `json:"heads"`
+		Layers        int      `json:"layers"`
+		MLPRatio      float64  `json:"mlp_ratio"`
+		LayerScale    *float64 `json:"ls_init_value"`
+		PoolType      string   `json:"pool_type"`
+		NoCausalMask  bool     `json:"no_causal_mask"`
+		ProjBias      bool     `json:"proj_bias"`
+		EmbedCls      bool     `json:"embed_cls"`
+		HFModel       string   `json:"hf_model_name"`
+	} `json:"text_cfg"`
+}
+
+func defaultOpenCLIP() *openCLIPConfig {
+	c := &openCLIPConfig{}
+	c.Vision.Width, c.Vision.HeadWidth, c.Vision.MLPRatio, c.Vision.PatchSize = 768, 64, 4, 16
+	c.Vision.PosEmbedType, c.Vision.PoolType = "learnable", "tok"
+	c.Text.ContextLength, c.Text.VocabSize, c.Text.Width, c.Text.Heads, c.Text.Layers, c.Text.MLPRatio = 77, 49408, 512, 8, 12, 4
+	c.Text.PoolType = "argmax"
+	return c
+}
+
+// openCLIP reads open_clip_config.json.
+func (im *Import) openCLIP() (*openCLIPConfig, error) {
+	c := defaultOpenCLIP()
+	return c, im.ConfigFile(openCLIPFile, &struct {
+		Model *openCLIPConfig `json:"model_cfg"`
+	}{c})
+}
+
+// number reads an option that is a single number here, def where it is absent.
+func number(raw json.RawMessage, key string, def int) (int, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return def, nil
+	}
+	var n int
+	if json.Unmarshal(raw, &n) == nil {
+		return n, nil
+	}
+	var both []int
+	if json.Unmarshal(raw, &both) == nil && len(both) == 2 && both[0] == both[1] {
+		return both[0], nil
+	}
+	return 0, fmt.Errorf("%s: %s is %s: expected one number", openCLIPFile, key, raw)
+}
+
+// buildOpenCLIP translates open_clip's options to those of the towers; what they do not have is refused.
+func buildOpenCLIP(im *Import) (*graph.Model, error) {
+	o, err := im.openCLIP()
+	if err != nil {
+		return nil, err
+	}
+	c := defaultCLIP()
+	v, t := &c.Vision, &c.Text
+	v.HiddenAct, t.HiddenAct = "gelu", "gelu"
+	if o.QuickGELU {
+		v.HiddenAct, t.HiddenAct = "quick_gelu", "quick_gelu"
+	}
+	if v.Layers, err = number(o.Vision.Layers, "vision_cfg.layers", 12); err != nil {
+		return nil, err
+	}
+	if v.ImageSize, err = number(o.Vision.ImageSize, "vision_cfg.image_size", 224); err != nil {
+		return nil, err
+	}
+	pooled, isPooled := o.Vision.AttentionalPool.(bool)
+	switch {
+	case o.Vision.AttentionalPool != nil && !(isPooled && !pooled):
+		err = fmt.Errorf("%s: vision_cfg.attentional_pool is not supported", openCLIPFile)
+	case o.Vision.PosEmbedType != "learnable":
+		err = fmt.Errorf("%s: vision_cfg.pos_embed_type %q is not supported; expected learnable", openCLIPFile, o.Vision.PosEmbedType)
+	case o.Vision.PoolType != "tok" && o.Vision.PoolType != "avg":
+		err = fmt.Errorf("%s: vision_cfg.pool_type %q is not supported; expected tok or avg", openCLIPFile, o.Vision.PoolType)
+	case o.Text.HFModel != "":
+		err = fmt.Errorf("%s: text_cfg.hf_model_name: text towers of transformers are not supported", openCLIPFile)
+	case o.Text.EmbedCls || o.Text.ProjBias:
+		err = fmt.Errorf("%s: text_cfg.embed_cls and proj_bias are not supported", openCLIPFile)
+	case o.Text.PoolType != "argmax" && o.Text.PoolType != "first" && o.Text.PoolType != "last":
+		err = fmt.Errorf("%s: text_cfg.pool_type %q is not supported; expected argmax, first or last", openCLIPFile, o.Text.PoolType)
+	case o.Vision.HeadWidth < 1:
+		err = fmt.Errorf("%s: vision_cfg.head_width is %d", openCLIPFile, o.Vision.HeadWidth)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.HiddenSize, v.Heads = o.Vision.Width, o.Vision.Width/o.Vision.HeadWidth
+	v.IntermediateSize = int(float64(v.HiddenSize) * o.Vision.MLPRatio)
+	v.PatchSize, v.ProjectionDim = o.Vision.PatchSize, o.EmbedDim
+	v.layerScale, v.noPreNorm = o.Vision.LayerScale != nil, o.Vision.NoLNPre
+	v.normAfterPool, v.meanPool = o.Vision.FinalLNAfter, o.Vision.GlobalAvgPool || o.Vision.PoolType == "avg"
+	t.HiddenSize, t.Heads, t.Layers = o.Text.Width, o.Text.Heads, o.Text.Layers
+	t.IntermediateSize = int(float64(t.HiddenSize) * o.Text.MLPRatio)
+	t.VocabSize, t.MaxPositions, t.ProjectionDim = o.Text.VocabSize, o.Text.ContextLength, o.EmbedDim
+	t.layerScale, t.bidirectional, t.pool = o.Text.LayerScale != nil, o.Text.NoCausalMask, o.Text.PoolType
+	c.ProjectionDim, c.logitBias = o.EmbedDim, im.HasTensor("logit_bias")
+
+	raw, err := im.ReadFile(openCLIPFile)
+	if err != nil {
+		return nil, err
+	}
+	image, err := pipeline.ImageFromOpenCLIPConfig(raw)
+	if err != nil {
+		return nil, err
+	}
+	table := openaiNames
+	if im.HasTensor("text.token_embedding.weight") {
+		table = customTextNames()
+	}
+	im.Ignore("attn_mask", "the causal mask, which the architecture gives")
+	im.Ignore("text.attn_mask", "the causal mask, which the architecture gives")
+	return c.contrastive(im, table, image)
+}
