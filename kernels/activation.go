@@ -66,12 +66,19 @@ func Activations() []Activation {
 	return all
 }
 
-// Activate writes act(src[i]) to dst[i]; dst may be src. dst must be at least as long as src.
+// Activate writes act(src[i]) to dst[i]; dst may be src. dst must be at least as long as src. A NaN stays a NaN.
+//
+// Portable results are correctly rounded. The vectorised ones are within these units in the last place, plus an absolute
+// error where given: exp 1.5, erf 2 (+3e-8), GELU 2.5 (+3e-8), its tanh form 3.5 (+4e-8), quick-GELU and SiLU 3 (+2e-8),
+// sigmoid 3 (0 below 2^-126), tanh 5, ELU 1 (+6e-8).
 func Activate(act Activation, dst, src []float32) {
 	if len(src) == 0 {
 		return
 	}
-	activateGeneric(act, dst[:len(src)], src)
+	dst = dst[:len(src)]
+	if !activateVector(act, dst, src) {
+		activateGeneric(act, dst, src)
+	}
 }
 
 // activateGeneric rounds a float64 result once, except where plain float32 arithmetic is exact enough.
@@ -113,7 +120,7 @@ func activateGeneric(act Activation, dst, src []float32) {
 		}
 	case ActHardswish:
 		for i, x := range src {
-			dst[i] = x * min(max(x+3, 0), 6) * (1.0 / 6)
+			dst[i] = x * (min(max(x+3, 0), 6) * (1.0 / 6))
 		}
 	case ActHardsigmoid:
 		for i, x := range src {

@@ -31,6 +31,9 @@ func Scale(dst, x []float32, s float32) { Affine(dst, x, s, 0) }
 // Affine writes x[i]*scale + shift to dst[i]; dst may be x.
 func Affine(dst, x []float32, scale, shift float32) {
 	x = x[:len(dst)]
+	if len(x) == 0 || affineVector(dst, x, scale, shift) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = v*scale + shift
 	}
@@ -39,6 +42,9 @@ func Affine(dst, x []float32, scale, shift float32) {
 // AddScaled adds x[i] * scale to dst[i].
 func AddScaled(dst, x []float32, scale float32) {
 	x = x[:len(dst)]
+	if len(x) == 0 || addScaledVector(dst, x, scale) {
+		return
+	}
 	for i, v := range x {
 		dst[i] += v * scale
 	}
@@ -76,7 +82,7 @@ func AffineRows(dst, x, gain, bias []float32) {
 		return
 	}
 	for at := 0; at < len(x); at += n {
-		normalizeRow(dst[at:at+n], x[at:at+n], 0, 1, gain, bias)
+		normalizeRow(dst[at:at+n], x[at:at+n], 0, 1, 0, gain, bias)
 	}
 }
 
@@ -92,6 +98,9 @@ func AddScaledRows(dst, x, y, gain []float32) {
 // multiplyAdd writes x + y*z.
 func multiplyAdd(dst, x, y, z []float32) {
 	x, y, z = x[:len(dst)], y[:len(dst)], z[:len(dst)]
+	if len(x) == 0 || multiplyAddVector(dst, x, y, z) {
+		return
+	}
 	for i := range dst {
 		dst[i] = x[i] + y[i]*z[i]
 	}
@@ -100,6 +109,9 @@ func multiplyAdd(dst, x, y, z []float32) {
 // combine applies op to operands of the length of dst.
 func combine(op Binary, dst, a, b []float32) {
 	a, b = a[:len(dst)], b[:len(dst)]
+	if len(a) == 0 || combineVector(op, dst, a, b) {
+		return
+	}
 	switch op {
 	case OpAdd:
 		for i := range dst {

@@ -4,14 +4,23 @@ import "math"
 
 // LayerNorm normalises each of rows rows of cols numbers to zero mean and unit variance (Ba et al., arXiv:1607.06450) and
 // applies gain and bias, each of cols numbers or nil. The variance is the biased one, over deviations from the mean (two
-// passes), so that it stays right when the mean is large. dst may be x. Error: at most 6e-7 of the largest output of the row.
+// passes), so that it stays right when the mean is large. dst may be x. error: at most 3e-7 of the largest output of the row.
 func LayerNorm(dst, x []float32, rows, cols int, gain, bias []float32, eps float32) {
 	for r := range rows {
 		xr, dr := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
-		mean := float32(sum(xr) / float64(cols))
-		variance := sumSquaredDeviations(xr, mean) / float64(cols)
-		normalizeRow(dr, xr, mean, float32(1/math.Sqrt(variance+float64(eps))), gain, bias)
+		mean := sum(xr) / float64(cols)
+		near := float32(mean)
+		inverse, offset := standardize(sumSquaredDeviations(xr, near)/float64(cols), mean, near, eps)
+		normalizeRow(dr, xr, near, inverse, offset, gain, bias)
 	}
+}
+
+// standardize returns inverse and offset such that (x - near) * inverse + offset has the mean 0 and the variance 1. near is
+// the mean rounded to float32, so that x - near loses nothing, meanSquare the mean of (x - near)^2.
+func standardize(meanSquare, mean float64, near, eps float32) (inverse, offset float32) {
+	shift := mean - float64(near)
+	scale := 1 / math.Sqrt(max(meanSquare-shift*shift, 0)+float64(eps))
+	return float32(scale), float32(-shift * scale)
 }
 
 // RMSNorm divides each row by its root mean square (Zhang and Sennrich, arXiv:1910.07467) and multiplies by gain, which
@@ -20,7 +29,7 @@ func RMSNorm(dst, x []float32, rows, cols int, gain []float32, eps float32) {
 	for r := range rows {
 		xr, dr := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
 		meanSquare := sumSquaredDeviations(xr, 0) / float64(cols)
-		normalizeRow(dr, xr, 0, float32(1/math.Sqrt(meanSquare+float64(eps))), gain, nil)
+		normalizeRow(dr, xr, 0, float32(1/math.Sqrt(meanSquare+float64(eps))), 0, gain, nil)
 	}
 }
 
@@ -71,20 +80,21 @@ func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias [
 		for at := c0; at < len(x); at += channels {
 			s += sum(x[at:][:width])
 		}
-		mean := float32(s / count)
+		mean := s / count
+		near := float32(mean)
 		s = 0
 		for at := c0; at < len(x); at += channels {
-			s += sumSquaredDeviations(x[at:][:width], mean)
+			s += sumSquaredDeviations(x[at:][:width], near)
 		}
-		inverse := float32(1 / math.Sqrt(s/count+float64(eps)))
+		inverse, offset := standardize(s/count, mean, near, eps)
 		for at := c0; at < len(x); at += channels {
-			normalizeRow(dst[at:][:width], x[at:][:width], mean, inverse, part(gain, c0, width), part(bias, c0, width))
+			normalizeRow(dst[at:][:width], x[at:][:width], near, inverse, offset, part(gain, c0, width), part(bias, c0, width))
 		}
 		return
 	}
 	// Narrow groups: sums per channel first, then joined by group.
-	var sums [groupNormBlock]float64
-	var mean, scale, shift [groupNormBlock]float32
+	var sums, means [groupNormBlock]float64
+	var near, scale, shift [groupNormBlock]float32
 	w := width * n
 	for at := c0; at < len(x); at += channels {
 		for c, v := range x[at:][:w] {
@@ -92,16 +102,15 @@ func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias [
 		}
 	}
 	for c := range w {
-		var s float64
 		for _, v := range sums[c/width*width:][:width] {
-			s += v
+			means[c] += v / count
 		}
-		mean[c] = float32(s / count)
+		near[c] = float32(means[c])
 	}
 	clear(sums[:])
 	for at := c0; at < len(x); at += channels {
 		for c, v := range x[at:][:w] {
-			d := float64(v) - float64(mean[c])
+			d := float64(v) - float64(near[c])
 			sums[c] += d * d
 		}
 	}
@@ -110,18 +119,19 @@ func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias [
 		for _, v := range sums[c/width*width:][:width] {
 			s += v
 		}
-		scale[c] = float32(1 / math.Sqrt(s/count+float64(eps)))
+		scale[c], shift[c] = standardize(s/count, means[c], near[c], eps)
 		if gain != nil {
 			scale[c] *= gain[c0+c]
+			shift[c] *= gain[c0+c]
 		}
 		if bias != nil {
-			shift[c] = bias[c0+c]
+			shift[c] += bias[c0+c]
 		}
 	}
 	for at := c0; at < len(x); at += channels {
 		d := dst[at:][:w]
 		for c, v := range x[at:][:w] {
-			d[c] = (v-mean[c])*scale[c] + shift[c]
+			d[c] = (v-near[c])*scale[c] + shift[c]
 		}
 	}
 }
@@ -133,27 +143,37 @@ func part(v []float32, at, n int) []float32 {
 	return v[at:][:n]
 }
 
-// normalizeRow writes (x - mean) * inverse * gain + bias; gain and bias may be nil.
-func normalizeRow(dst, x []float32, mean, inverse float32, gain, bias []float32) {
+// normalizeRow writes ((x - mean) * inverse + offset) * gain + bias; gain and bias may be nil.
+func normalizeRow(dst, x []float32, mean, inverse, offset float32, gain, bias []float32) {
+	if len(x) == 0 {
+		return
+	}
+	dst = dst[:len(x)]
+	if gain != nil {
+		gain = gain[:len(x)]
+	}
+	if bias != nil {
+		bias = bias[:len(x)]
+	}
+	if normalizeVector(dst, x, mean, inverse, offset, gain, bias) {
+		return
+	}
 	switch {
 	case gain == nil && bias == nil:
 		for i, v := range x {
-			dst[i] = (v - mean) * inverse
+			dst[i] = (v-mean)*inverse + offset
 		}
 	case bias == nil:
-		gain = gain[:len(x)]
 		for i, v := range x {
-			dst[i] = (v - mean) * inverse * gain[i]
+			dst[i] = ((v-mean)*inverse + offset) * gain[i]
 		}
 	case gain == nil:
-		bias = bias[:len(x)]
 		for i, v := range x {
-			dst[i] = (v-mean)*inverse + bias[i]
+			dst[i] = (v-mean)*inverse + offset + bias[i]
 		}
 	default:
-		gain, bias = gain[:len(x)], bias[:len(x)]
 		for i, v := range x {
-			dst[i] = (v-mean)*inverse*gain[i] + bias[i]
+			dst[i] = ((v-mean)*inverse+offset)*gain[i] + bias[i]
 		}
 	}
 }

@@ -14,11 +14,17 @@ type Rotary struct {
 // offset, such as class tokens, are left alone.
 func (t *Rotary) Apply(x Heads, b, heads, offset, r0, r1 int) {
 	half := t.Dim / 2
+	if half == 0 {
+		return
+	}
 	for r := max(r0, offset); r < r1; r++ {
 		cos, sin := t.Cos[(r-offset)*t.Dim:][:t.Dim], t.Sin[(r-offset)*t.Dim:][:t.Dim]
 		for h := range heads {
 			v := x.at(b, r, h)[:t.Dim]
 			if t.Interleaved {
+				if rotatePairsVector(v, cos, sin) {
+					continue
+				}
 				for i := 0; i < len(v); i += 2 {
 					p, q := v[i], v[i+1]
 					v[i] = p*cos[i] - q*sin[i]
@@ -27,6 +33,9 @@ func (t *Rotary) Apply(x Heads, b, heads, offset, r0, r1 int) {
 				continue
 			}
 			lo, hi := v[:half], v[half:]
+			if rotateHalvesVector(lo, hi, cos, sin) {
+				continue
+			}
 			for i, p := range lo {
 				q := hi[i]
 				lo[i] = p*cos[i] - q*sin[i]

@@ -38,6 +38,12 @@ func LogSoftmax(dst, x []float32, rows, cols int) {
 
 // expSum writes exp(x - shift) and returns the sum.
 func expSum(dst, x []float32, shift float32) (s float64) {
+	if len(x) == 0 {
+		return 0
+	}
+	if s, ok := expSumVector(dst[:len(x)], x, shift); ok {
+		return s
+	}
 	for i, v := range x {
 		e := float32(math.Exp(float64(v - shift)))
 		dst[i] = e
