@@ -1,0 +1,62 @@
+package verify
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mmconv/mmconv/graph"
+)
+
+// TaskScore is a score of both models, in percent.
+type TaskScore struct {
+	Name   string  `json:"name"`
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
+	Drop   float64 `json:"drop"` // Before - After (After - Before of an error rate), in percentage points
+	// Agreement is the percentage of samples on which both models say the same, -1 where that is no question.
+	Agreement float64 `json:"agreement"`
+	Samples   int     `json:"samples"`
+	Labelled  bool    `json:"labelled"` // against labels; else against the model before
+	LowBetter bool    `json:"lower_is_better,omitempty"`
+	Primary   bool    `json:"primary,omitempty"` // the one that --max-drop holds for
+}
+
+// Task computes scores from the outputs of both models.
+type Task struct {
+	Name string
+	// Start returns the scorer of a verification, or nil if the task is not for this model or this data.
+	Start func(*TaskContext) (Scorer, error)
+}
+
+// TaskContext is what a task can look at before the samples come.
+type TaskContext struct {
+	Before, After *Session
+	Data          *Dataset
+	// TextBefore and TextAfter are the outputs of the text towers for Data.Texts(), nil where there is none.
+	TextBefore, TextAfter map[string]*graph.Tensor
+}
+
+// Scorer takes in the samples' outputs.
+type Scorer interface {
+	// Fetch names the values that Add needs of every batch.
+	Fetch() []string
+	Add(items []Item, before, after map[string]*graph.Tensor) error
+	Scores() []TaskScore
+}
+
+var tasks []Task
+
+// RegisterTask makes a task known.
+func RegisterTask(t Task) (none struct{}) {
+	tasks = append(tasks, t)
+	slices.SortFunc(tasks, func(a, b Task) int { return strings.Compare(a.Name, b.Name) })
+	return none
+}
+
+// percent returns 100 n/of, 0 of none.
+func percent(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return 100 * float64(n) / float64(of)
+}

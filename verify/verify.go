@@ -1,0 +1,219 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/verify/text"
+)
+
+// Options of Verify.
+type Options struct {
+	SessionOptions
+	Data      string // folder of samples
+	Prompts   string // file of texts
+	Batch     int    // samples at a time; 0 is 8
+	KeepGoing bool   // skip samples that cannot be read, and count them
+	NoLatency bool
+	Thresholds
+	Baseline *Baseline
+	// Progress, if set, is called as samples are done.
+	Progress func(done, of int)
+}
+
+const defaultBatch = 8
+
+// Verify compares a converted model with its source on data: value by value, task by task, in size and in time.
+func Verify(ctx context.Context, reference, candidate string, o Options) (*Report, error) {
+	data, err := LoadDataset(o.Data, o.Prompts)
+	if err != nil {
+		return nil, err
+	}
+	before, err := OpenSession(reference, o.SessionOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer before.Close()
+	after, err := OpenSession(candidate, o.SessionOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer after.Close()
+	return compareModels(ctx, before, after, data, o)
+}
+
+func compareModels(ctx context.Context, before, after *Session, data *Dataset, o Options) (*Report, error) {
+	if before.Model.System != after.Model.System {
+		return nil, fmt.Errorf("%s is a model of system %s, %s of %s: they cannot be compared",
+			before.Path, before.Model.System, after.Path, after.Model.System)
+	}
+	r := &Report{Reference: describeModel(before), Candidate: describeModel(after)}
+	r.Bytes.Before, r.Bytes.After = before.Bytes(), after.Bytes()
+	r.Converted = describeConversion(after)
+	c := newComparison(before, after)
+	tc := &TaskContext{Before: before, After: after, Data: data}
+	if err := c.texts(tc, r); err != nil {
+		return nil, err
+	}
+	var scorers []Scorer
+	var want []string
+	for _, t := range tasks {
+		s, err := t.Start(tc)
+		if err != nil {
+			return nil, fmt.Errorf("task %s: %w", t.Name, err)
+		}
+		if s != nil {
+			scorers, want = append(scorers, s), append(want, s.Fetch()...)
+		}
+	}
+	size := o.Batch
+	if size <= 0 {
+		size = defaultBatch
+	}
+	var keyBefore, keyAfter map[string]*graph.Tensor
+	if tc.TextBefore != nil {
+		key := before.Model.Pipeline.Task.Key
+		keyBefore = map[string]*graph.Tensor{key: tc.TextBefore[key]}
+		keyAfter = map[string]*graph.Tensor{key: tc.TextAfter[key]}
+	}
+	score := func(items []Item) error {
+		in, err := inputsOf(items)
+		if err != nil {
+			return err
+		}
+		b, a, err := c.pass(in, want, keyBefore, keyAfter)
+		if err != nil {
+			return err
+		}
+		for _, s := range scorers {
+			if err := s.Add(items, b, a); err != nil {
+				return err
+			}
+		}
+		r.Samples += len(items)
+		return nil
+	}
+	var timed []Item // a sample that could be read
+	for _, batch := range data.batches(size) {
+		good, err := runBatch(ctx, batch, score, o.KeepGoing, &r.Skipped)
+		if err != nil {
+			return nil, err
+		}
+		if timed == nil {
+			timed = good
+		}
+		if o.Progress != nil {
+			o.Progress(r.Samples+len(r.Skipped), len(data.Items))
+		}
+	}
+	if len(data.Items) > 0 && r.Samples == 0 {
+		return nil, fmt.Errorf("%s: none of the %d samples could be read; the first: %s", o.Data, len(data.Items), r.Skipped[0])
+	}
+	for _, s := range scorers {
+		r.Tasks = append(r.Tasks, s.Scores()...)
+	}
+	r.addNodes(c.stats())
+	if !o.NoLatency {
+		if err := r.measure(before, after, data, timed); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.Thresholds.apply(r); err != nil {
+		return nil, err
+	}
+	if o.Baseline != nil {
+		if err := o.Baseline.apply(r); err != nil {
+			return nil, err
+		}
+	}
+	r.OK = !slices.ContainsFunc(r.Bounds, func(b Bound) bool { return !b.OK })
+	return r, nil
+}
+
+// texts passes the data's texts through both text towers.
+func (c *comparison) texts(tc *TaskContext, r *Report) error {
+	texts := tc.Data.Texts()
+	p := c.before.Model.Pipeline
+	if len(texts) == 0 || p == nil || p.Text == nil || p.Task == nil || p.Task.Key == "" {
+		return nil
+	}
+	if c.after.Model.Pipeline.Text == nil || c.after.Graph().Value(p.Task.Key) == nil {
+		r.Notes = append(r.Notes, "the converted model has no text tower: its texts were not verified")
+		return nil
+	}
+	var err error
+	tc.TextBefore, tc.TextAfter, err = c.pass(map[string]Input{"text": {Texts: texts}}, []string{p.Task.Key}, nil, nil)
+	var missing *text.MissingError
+	if errors.As(err, &missing) {
+		tc.TextBefore, tc.TextAfter = nil, nil
+		r.Notes = append(r.Notes, missing.Error())
+		return nil
+	}
+	r.Texts = len(texts)
+	return err
+}
+
+// runBatch scores a batch; if a sample in it cannot be read and keepGoing is set, the rest one by one. It returns a sample
+// that was read.
+func runBatch(ctx context.Context, batch []Item, score func([]Item) error, keepGoing bool, skipped *[]string) ([]Item, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err := score(batch)
+	var bad *InputError
+	if err == nil {
+		return batch[:1], nil
+	}
+	if !errors.As(err, &bad) {
+		return nil, err
+	}
+	if !keepGoing {
+		return nil, fmt.Errorf("%w; --keep-going skips such samples", err)
+	}
+	if len(batch) == 1 {
+		*skipped = append(*skipped, err.Error())
+		return nil, nil
+	}
+	var good []Item
+	for i := range batch {
+		one, err := runBatch(ctx, batch[i:i+1], score, keepGoing, skipped)
+		if err != nil {
+			return nil, err
+		}
+		if good == nil {
+			good = one
+		}
+	}
+	return good, nil
+}
+
+// measure times both models on one sample, or on one text where there are no samples.
+func (r *Report) measure(before, after *Session, data *Dataset, sample []Item) error {
+	in := map[string]Input{}
+	if sample != nil {
+		var err error
+		if in, err = inputsOf(sample); err != nil {
+			return err
+		}
+	} else if texts := data.Texts(); len(texts) > 0 {
+		in["text"] = Input{Texts: texts[:1]}
+	}
+	rb, err := before.NewRun(in)
+	if err != nil {
+		return err
+	}
+	ra, err := after.NewRun(in)
+	if err != nil {
+		return err
+	}
+	names := rb.timed(after)
+	if len(names) == 0 {
+		return nil
+	}
+	r.Latency.Before, r.Latency.After, err = latency(rb, ra, names)
+	r.Latency.Of, r.Latency.Threads = names, before.Engine.Threads()
+	return err
+}
