@@ -32,8 +32,8 @@ func newFLAC(r *bufio.Reader) (d *flacStream, err error) {
 	if d.f.Frames == 0 {
 		d.f.Frames = -1 // 0 means unknown
 	}
-	if d.bits < 4 || d.bits > 32 {
-		return nil, fmt.Errorf("FLAC header says %d bits a sample: expected 4 to 32", d.bits)
+	if d.bits < 4 || d.bits > 24 {
+		return nil, fmt.Errorf("FLAC with %d bits a sample: 4 to 24 are read, convert it first", d.bits)
 	}
 	return d, nil
 }
@@ -70,12 +70,24 @@ func (d *flacStream) read(dst []float32) (n int, err error) {
 func (d *flacStream) next() (err error) {
 	defer recoverFLAC(&err)
 	for {
-		fr, err := d.s.ParseNext()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			if err == io.EOF && (d.f.Frames < 0 || d.decoded == d.f.Frames) {
-				return io.EOF
+		if d.decoded == d.f.Frames {
+			return io.EOF // whatever tags follow
+		}
+		fr, err := d.s.Next()
+		if err == nil {
+			if fr.BitsPerSample == 0 {
+				fr.BitsPerSample = uint8(d.bits) // the frame refers to the header
 			}
-			if d.f.Frames < 0 {
+			err = fr.Parse()
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			switch {
+			case d.f.Frames < 0 && err == io.EOF:
+				return io.EOF
+			case d.f.Frames < 0:
 				return fmt.Errorf("truncated FLAC stream: it ends within a frame after %d samples", d.decoded)
 			}
 			return fmt.Errorf("truncated FLAC stream: its header says %d samples, %d are there", d.f.Frames, d.decoded)
@@ -86,7 +98,7 @@ func (d *flacStream) next() (err error) {
 		if len(fr.Subframes) != d.f.Channels {
 			return fmt.Errorf("FLAC frame after %d samples has %d channels, the header says %d", d.decoded, len(fr.Subframes), d.f.Channels)
 		}
-		if b := int(fr.BitsPerSample); b != 0 && b != d.bits {
+		if b := int(fr.BitsPerSample); b != d.bits {
 			return fmt.Errorf("FLAC frame after %d samples has %d bits a sample, the header says %d", d.decoded, b, d.bits)
 		}
 		if r := int(fr.SampleRate); r != 0 && r != d.f.Rate {
