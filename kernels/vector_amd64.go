@@ -1,5 +1,7 @@
 package kernels
 
+//go:generate go -C _asm run ./vector -out ../vector_amd64.s -stubs ../vector_stubs_amd64.go -pkg kernels
+
 // The functions below pick the assembly for the instruction set in use; they return false, or the number of items done,
 // where there is none. Slices are not empty and their lengths have been checked.
 
