@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -53,42 +54,42 @@ type Checkpoint struct {
 // cache. Which file of a folder holds the weights is decided as docs/formats.md says; Notes tells what was passed over.
 // Errors are *Error.
 func Open(source string, opts Options) (*Checkpoint, error) {
-	path := source
+	shown := source
 	if strings.HasPrefix(source, "hf:") {
 		dir, err := hubSnapshot(source)
 		if err != nil {
 			return nil, err
 		}
-		path = dir
+		shown = dir
 	}
-	if isPartial(path) {
-		return nil, &Error{Kind: ErrTruncated, File: path, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
+	if isPartial(shown) {
+		return nil, &Error{Kind: ErrTruncated, File: shown, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
 	}
-	info, err := os.Stat(path)
+	info, err := os.Stat(shown)
 	if err != nil {
-		return nil, readError(path, err)
+		return nil, readError(shown, err)
 	}
 	if info.IsDir() {
-		dir, err := openFolder(path)
+		dir, err := openFolder(shown)
 		if err != nil {
 			return nil, err
 		}
 		return openIn(source, dir, opts)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &Error{Kind: ErrRead, File: path, Msg: "is neither a folder nor a regular file"}
+		return nil, &Error{Kind: ErrRead, File: shown, Msg: "is neither a folder nor a regular file"}
 	}
 	// The user named this very file, so that a link may lead anywhere; what lies beside the link is what belongs to it.
-	dir, err := openFolder(filepath.Dir(path))
+	dir, err := openFolder(filepath.Dir(shown))
 	if err != nil {
 		return nil, err
 	}
 	c := newCheckpoint(source, dir, opts)
-	f, err := os.Open(path)
+	f, err := os.Open(shown)
 	if err != nil {
-		return nil, readError(path, err)
+		return nil, readError(shown, err)
 	}
-	if err := c.addWeights(f, path, filepath.Base(path), nil); err != nil {
+	if err := c.addWeights(f, shown, filepath.Base(shown), nil); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -312,8 +313,9 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 		return nil, &Error{Kind: ErrLimit, File: shown, Msg: fmt.Sprintf("is larger than the limit of %d bytes for a file that is read whole", most)}
 	}
 	sum := sha256.Sum256(data)
+	name = path.Clean(name)
 	c.mu.Lock()
-	c.side[name] = File{Path: shown, Name: filepath.ToSlash(filepath.Clean(name)), Size: int64(len(data)), hash: hex.EncodeToString(sum[:])}
+	c.side[name] = File{Path: shown, Name: name, Size: int64(len(data)), hash: hex.EncodeToString(sum[:])}
 	c.mu.Unlock()
 	return data, nil
 }

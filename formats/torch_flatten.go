@@ -29,7 +29,7 @@ var (
 
 // Limits on walking an object, in which one part may appear many times and even contain itself.
 const (
-	maxTorchNodes = 4 << 20
+	maxTorchNodes = 1 << 20
 	maxTorchDepth = 100
 )
 
