@@ -16,8 +16,11 @@ type stages struct {
 	normalize func(text string, first bool) string
 	split     func(text string, first bool) []string
 	model     model
-	// decode makes text of tokens (special ones left out or not). nil joins them.
+	// decode makes text of tokens between added ones; nil joins them. spaced puts spaces around added tokens.
 	decode func(tokens []string) string
+	spaced bool
+	// collapse rewrites ids before they are decoded.
+	collapse func(ids []int) []int
 	// prefix and suffix are the special tokens around an input.
 	prefix, suffix []int
 	decoded        pipeline.TextDecoded
@@ -161,16 +164,25 @@ func (s *stages) frame(p *pipeline.Text) error {
 }
 
 func (s *stages) Decode(ids []int, skipSpecial bool) string {
+	if s.collapse != nil {
+		ids = s.collapse(ids)
+	}
 	var b strings.Builder
 	var run []string
+	write := func(text string) {
+		if s.spaced && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(text)
+	}
 	flush := func() {
 		if len(run) == 0 {
 			return
 		}
 		if s.decode != nil {
-			b.WriteString(s.decode(run))
+			write(s.decode(run))
 		} else {
-			b.WriteString(strings.Join(run, ""))
+			write(strings.Join(run, ""))
 		}
 		run = run[:0]
 	}
@@ -178,7 +190,7 @@ func (s *stages) Decode(ids []int, skipSpecial bool) string {
 		if s.timestamps > 0 && id >= s.timestamps {
 			if s.decoded.Timestamps {
 				flush()
-				b.WriteString(timestamp(id, s.timestamps))
+				write(timestamp(id, s.timestamps))
 			}
 			continue
 		}
@@ -191,7 +203,7 @@ func (s *stages) Decode(ids []int, skipSpecial bool) string {
 				continue
 			}
 			flush()
-			b.WriteString(token)
+			write(token)
 			continue
 		}
 		run = append(run, token)
