@@ -151,8 +151,8 @@ const (
 	LayoutSampleImages ImageLayout = "sample_images" // (samples, tiles of the sample, 3, H, W), and a mask (samples, tiles, H, W)
 )
 
-// maxSide bounds the sizes that a configuration may ask for: far above any encoder's, and small enough that no product
-// of two overflows or asks for gigabytes.
+// Bounds on what a configuration may ask for: far above any encoder's, and small enough that no product of two sides
+// overflows or asks for gigabytes.
 const (
 	maxSide  = 8192
 	maxTiles = 4096

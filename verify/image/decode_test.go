@@ -142,12 +142,14 @@ func TestExtremeSizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := Process(p, []*RGB{m})
-		if err != nil {
-			t.Fatalf("%v: %v", s, err)
-		}
-		if v, err := b.PixelValues(); err != nil || fmt.Sprint(v.Shape) != "[1 3 224 224]" {
-			t.Errorf("%v: %v, %v", s, v, err)
+		for _, p := range []*pipeline.Image{p, p.WithPadSquare()} {
+			b, err := Process(p, []*RGB{m})
+			if err != nil {
+				t.Fatalf("%v: %v", s, err)
+			}
+			if v, err := b.PixelValues(); err != nil || fmt.Sprint(v.Shape) != "[1 3 224 224]" {
+				t.Errorf("%v: %v, %v", s, v, err)
+			}
 		}
 	}
 	// One pixel high and as long as the limit allows: the short side cannot be brought to 224.

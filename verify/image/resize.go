@@ -108,34 +108,58 @@ func makeTaps(in, out, from, to int, k kernel) taps {
 // window is the part of a resized picture that is wanted.
 type window struct{ x, y, width, height int }
 
+// source is what a resize reads: a picture, perhaps on a larger canvas of one colour. The canvas is never built, so a long,
+// thin picture may be padded to a square of any size before it is made small.
+type source struct {
+	pix           []uint8 // the picture, channels bytes a pixel
+	w, h          int
+	channels      int
+	x, y          int // where it stands on the canvas
+	width, height int // of the canvas
+	fill          [4]uint8
+}
+
+func (m *RGB) source() source {
+	return source{pix: m.Pix, w: m.Width, h: m.Height, channels: 3, width: m.Width, height: m.Height}
+}
+
+// onSquare is the picture in the centre of a square.
+func (m *RGB) onSquare(fill []uint8) source {
+	s := m.source()
+	n := max(m.Width, m.Height)
+	s.x, s.y, s.width, s.height = (n-m.Width)/2, (n-m.Height)/2, n, n
+	copy(s.fill[:], fill)
+	return s
+}
+
 // Resize returns the picture at width x height pixels, equal to Pillow's Image.resize of an RGB picture. Filter must be one
 // of pipeline's.
 func (m *RGB) Resize(width, height int, filter pipeline.Filter) *RGB {
-	return m.resizeWindow(width, height, filter, window{0, 0, width, height})
+	return m.source().resize(width, height, filter, window{0, 0, width, height})
 }
 
-// resizeWindow computes only a part of the resized picture.
-func (m *RGB) resizeWindow(width, height int, filter pipeline.Filter, part window) *RGB {
-	pix := resample(m.Pix, m.Width, m.Height, width, height, 3, filter, part)
-	return &RGB{Width: part.width, Height: part.height, Pix: pix}
+// resize computes a part of the resized picture, which has three channels.
+func (s source) resize(width, height int, filter pipeline.Filter, part window) *RGB {
+	return &RGB{Width: part.width, Height: part.height, Pix: s.resample(width, height, filter, part)}
 }
 
-// resizeNative is resizeWindow of the picture in the mode of its file, converted to RGB after it.
+// resizeNative is resize of a picture in the mode of its file, converted to RGB after it.
 func (m *RGB) resizeNative(width, height int, filter pipeline.Filter, part window) *RGB {
 	if m.Indexed {
 		filter = pipeline.Nearest
 	}
+	s := m.source()
 	if m.Alpha == nil || filter == pipeline.Nearest || width == m.Width && height == m.Height {
-		return m.resizeWindow(width, height, filter, part)
+		return s.resize(width, height, filter, part)
 	}
-	rgba := make([]uint8, 4*len(m.Alpha))
+	s.channels, s.pix = 4, make([]uint8, 4*len(m.Alpha))
 	for i, a := range m.Alpha {
 		for c, v := range m.Pix[3*i : 3*i+3] {
-			rgba[4*i+c] = mulDiv255(v, a)
+			s.pix[4*i+c] = mulDiv255(v, a)
 		}
-		rgba[4*i+3] = a
+		s.pix[4*i+3] = a
 	}
-	rgba = resample(rgba, m.Width, m.Height, width, height, 4, filter, part)
+	rgba := s.resample(width, height, filter, part)
 	out := New(part.width, part.height)
 	for i := range part.width * part.height {
 		p := out.Pix[3*i : 3*i+3]
@@ -145,29 +169,27 @@ func (m *RGB) resizeNative(width, height int, filter pipeline.Filter, part windo
 	return out
 }
 
-func resample(pix []uint8, w, h, width, height, channels int, filter pipeline.Filter, part window) []uint8 {
+func (s source) resample(width, height int, filter pipeline.Filter, part window) []uint8 {
 	if filter == pipeline.Nearest {
-		columns := nearestIndices(w, width, part.x, part.width)
-		rows := nearestIndices(h, height, part.y, part.height)
-		return gather(pix, w*channels, channels, columns, rows)
+		return s.gather(nearestIndices(s.width, width, part.x, part.width), nearestIndices(s.height, height, part.y, part.height))
 	}
 	k := kernels[filter]
 	columns := identity(part.x, part.width)
-	if width != w {
-		columns = makeTaps(w, width, part.x, part.x+part.width, k)
+	if width != s.width {
+		columns = makeTaps(s.width, width, part.x, part.x+part.width, k)
 	}
 	rows := identity(part.y, part.height)
-	if height != h {
-		rows = makeTaps(h, height, part.y, part.y+part.height, k)
+	if height != s.height {
+		rows = makeTaps(s.height, height, part.y, part.y+part.height, k)
 	}
 	// Rows that the second pass does not read are not computed.
 	first := rows.start[0]
 	last := rows.start[part.height-1] + len(rows.weights[part.height-1])
-	pix = horizontal(pix[first*w*channels:last*w*channels], w*channels, last-first, channels, columns)
+	pix := s.horizontal(columns, first, last)
 	for i := range rows.start {
 		rows.start[i] -= first
 	}
-	return vertical(pix, part.width*channels, rows)
+	return vertical(pix, part.width*s.channels, rows)
 }
 
 // identity are taps that copy. (Weights of one whole leave a byte as it is, so that a pass that Pillow leaves out may as
@@ -180,26 +202,70 @@ func identity(from, n int) taps {
 	return t
 }
 
-func horizontal(pix []uint8, stride, h, channels int, t taps) []uint8 {
-	n := len(t.start) * channels
-	out := make([]uint8, n*h)
-	for y := range h {
-		src, dst := pix[y*stride:][:stride], out[y*n:][:n]
-		if channels == 3 {
-			horizontal3(dst, src, t)
-			continue
-		}
+// horizontal is the pass along rows first to last-1 of the canvas.
+func (s source) horizontal(t taps, first, last int) []uint8 {
+	n, width := s.channels*len(t.start), s.channels*s.w
+	out := make([]uint8, n*(last-first))
+	// Outputs before from and from to on see nothing but the canvas, and those rows that do not meet the picture are all
+	// alike: they are computed once.
+	from, to := 0, len(t.start)
+	for from < to && t.start[from]+len(t.weights[from]) <= s.x {
+		from++
+	}
+	for to > from && t.start[to-1] >= s.x+s.w {
+		to--
+	}
+	var empty []uint8
+	if s.w != s.width || s.h != s.height {
+		empty = make([]uint8, n)
 		for x, weights := range t.weights {
-			for c := range channels {
-				sum := int32(1 << (precisionBits - 1))
-				for i, k := range weights {
-					sum += int32(src[(t.start[x]+i)*channels+c]) * k
-				}
-				dst[x*channels+c] = clip8(sum >> precisionBits)
+			sum := int32(0)
+			for _, k := range weights {
+				sum += k
+			}
+			for c := range s.channels {
+				empty[x*s.channels+c] = clip8((int32(s.fill[c])*sum + 1<<(precisionBits-1)) >> precisionBits)
 			}
 		}
 	}
+	var line []uint8 // a row of the canvas
+	if s.w != s.width {
+		line = make([]uint8, 0, s.channels*s.width)
+		for range s.width {
+			line = append(line, s.fill[:s.channels]...)
+		}
+	}
+	live := taps{t.start[from:to], t.weights[from:to]}
+	for y := first; y < last; y++ {
+		dst := out[(y-first)*n:][:n]
+		copy(dst, empty)
+		if y < s.y || y >= s.y+s.h {
+			continue
+		}
+		src := s.pix[(y-s.y)*width:][:width]
+		if line != nil {
+			copy(line[s.x*s.channels:], src)
+			src = line
+		}
+		if s.channels == 3 {
+			horizontal3(dst[3*from:3*to], src, live)
+		} else {
+			horizontalN(dst[s.channels*from:s.channels*to], src, s.channels, live)
+		}
+	}
 	return out
+}
+
+func horizontalN(dst, src []uint8, channels int, t taps) {
+	for x, weights := range t.weights {
+		for c := range channels {
+			sum := int32(1 << (precisionBits - 1))
+			for i, k := range weights {
+				sum += int32(src[(t.start[x]+i)*channels+c]) * k
+			}
+			dst[x*channels+c] = clip8(sum >> precisionBits)
+		}
+	}
 }
 
 func horizontal3(dst, src []uint8, t taps) {
@@ -240,13 +306,17 @@ func vertical(pix []uint8, n int, t taps) []uint8 {
 	return out
 }
 
-// gather picks pixels.
-func gather(pix []uint8, stride, channels int, columns, rows []int) []uint8 {
-	out := make([]uint8, 0, len(columns)*len(rows)*channels)
+// gather picks pixels of the canvas.
+func (s source) gather(columns, rows []int) []uint8 {
+	out := make([]uint8, 0, len(columns)*len(rows)*s.channels)
 	for _, y := range rows {
 		for _, x := range columns {
-			i := y*stride + x*channels
-			out = append(out, pix[i:i+channels]...)
+			if x < s.x || x >= s.x+s.w || y < s.y || y >= s.y+s.h {
+				out = append(out, s.fill[:s.channels]...)
+				continue
+			}
+			i := ((y-s.y)*s.w + x - s.x) * s.channels
+			out = append(out, s.pix[i:i+s.channels]...)
 		}
 	}
 	return out

@@ -148,9 +148,27 @@ func TestResizeWindow(t *testing.T) {
 	for _, filter := range []pipeline.Filter{pipeline.Nearest, pipeline.Box, pipeline.Bilinear, pipeline.Hamming, pipeline.Bicubic, pipeline.Lanczos} {
 		for _, size := range [][2]int{{30, 80}, {57, 20}, {90, 43}, {57, 43}} {
 			whole := m.Resize(size[0], size[1], filter)
-			part := m.resizeWindow(size[0], size[1], filter, window{7, 3, 11, 13})
+			part := m.source().resize(size[0], size[1], filter, window{7, 3, 11, 13})
 			if string(part.Pix) != string(whole.crop(7, 3, 11, 13, nil).Pix) {
 				t.Errorf("%s to %v: a part differs from the whole", filter, size)
+			}
+		}
+	}
+}
+
+// TestResizeOnSquare: a canvas that is never built gives what a built one gives.
+func TestResizeOnSquare(t *testing.T) {
+	fill := []uint8{122, 116, 104}
+	for _, size := range [][2]int{{57, 21}, {21, 57}, {300, 1}, {1, 300}, {8, 8}} {
+		m := noise(size[0], size[1])
+		s := m.onSquare(fill)
+		built := m.crop(-s.x, -s.y, s.width, s.height, fill)
+		for _, filter := range []pipeline.Filter{pipeline.Nearest, pipeline.Bilinear, pipeline.Lanczos} {
+			for _, n := range []int{3, 31, 80} {
+				part := window{0, 0, n, n}
+				if string(s.resize(n, n, filter, part).Pix) != string(built.Resize(n, n, filter).Pix) {
+					t.Errorf("%s of %v to %d differs", filter, size, n)
+				}
 			}
 		}
 	}

@@ -19,39 +19,60 @@ func runSteps(m *RGB, steps []pipeline.ImageStep, native bool) (*RGB, error) {
 		case pipeline.CenterCrop:
 			x, y := cropOffset(s, m.Width, m.Height)
 			m = m.crop(x, y, s.Width, s.Height, s.Fill)
-		case pipeline.PadSquare:
-			m = padSquare(m, s.Fill)
+			continue
 		case pipeline.ResizeHD:
 			var err error
 			if m, err = resizeHD(m, s); err != nil {
 				return nil, err
 			}
-		default:
-			width, height := targetSize(s, m.Width, m.Height)
-			part := window{0, 0, width, height}
-			// Of a long, thin picture the crop that follows keeps little: only that is computed.
-			if i+1 < len(steps) && steps[i+1].Op == pipeline.CenterCrop {
-				c := steps[i+1]
-				if x, y := cropOffset(c, width, height); x >= 0 && y >= 0 && c.Width <= width && c.Height <= height {
-					part = window{x, y, c.Width, c.Height}
-					i++
-				}
-			}
-			if width < 1 || height < 1 {
-				return nil, fmt.Errorf("%s makes %d x %d of a picture of %d x %d pixels", s.Op, width, height, m.Width, m.Height)
-			}
-			if width > maxResizedSide || height > maxResizedSide || part.width > DefaultMaxPixels/part.height {
-				return nil, fmt.Errorf("%w: %s makes %d x %d of its %d x %d pixels", ErrTooLarge, s.Op, width, height, m.Width, m.Height)
-			}
-			if native {
-				m = m.resizeNative(width, height, s.Filter, part)
-			} else {
-				m = m.resizeWindow(width, height, s.Filter, part)
-			}
-			native = false
+			continue
 		}
+		src := m.source()
+		if s.Op == pipeline.PadSquare {
+			src = m.onSquare(s.Fill)
+			if i+1 == len(steps) || !resizes(steps[i+1].Op) {
+				if src.width > DefaultMaxPixels/src.height {
+					return nil, fmt.Errorf("%w: %s makes a square of %d x %d of its %d x %d pixels", ErrTooLarge, s.Op, src.width, src.height, m.Width, m.Height)
+				}
+				m = m.crop(-src.x, -src.y, src.width, src.height, s.Fill)
+				continue
+			}
+			i++
+			s, native = steps[i], false
+		}
+		width, height := targetSize(s, src.width, src.height)
+		if width < 1 || height < 1 {
+			return nil, fmt.Errorf("%s makes %d x %d of a picture of %d x %d pixels", s.Op, width, height, src.width, src.height)
+		}
+		part := window{0, 0, width, height}
+		// Of a long, thin picture the crop that follows keeps little: only that is computed.
+		if i+1 < len(steps) && steps[i+1].Op == pipeline.CenterCrop {
+			c := steps[i+1]
+			if x, y := cropOffset(c, width, height); x >= 0 && y >= 0 && c.Width <= width && c.Height <= height {
+				part = window{x, y, c.Width, c.Height}
+				i++
+			}
+		}
+		if width > maxResizedSide || height > maxResizedSide || part.width > DefaultMaxPixels/part.height {
+			return nil, fmt.Errorf("%w: %s makes %d x %d of its %d x %d pixels", ErrTooLarge, s.Op, width, height, src.width, src.height)
+		}
+		if native {
+			m = m.resizeNative(width, height, s.Filter, part)
+		} else {
+			m = src.resize(width, height, s.Filter, part)
+		}
+		native = false
 	}
 	return m, nil
+}
+
+// resizes says whether a step is one that targetSize knows.
+func resizes(op pipeline.ImageOp) bool {
+	switch op {
+	case pipeline.CenterCrop, pipeline.PadSquare, pipeline.ResizeHD:
+		return false
+	}
+	return true
 }
 
 // targetSize is the size that a resizing step gives a picture of w x h pixels.
@@ -119,14 +140,6 @@ func halfEven(n int) int {
 		return -(-n / 2)
 	}
 	return int(math.RoundToEven(float64(n) / 2))
-}
-
-func padSquare(m *RGB, fill []uint8) *RGB {
-	n := max(m.Width, m.Height)
-	if n == m.Width && n == m.Height {
-		return m
-	}
-	return m.crop(-((n - m.Width) / 2), -((n - m.Height) / 2), n, n, fill)
 }
 
 // resizeHD is HD_transform of InternLM-XComposer. It works on pictures that are wider than high; others are transposed for
