@@ -1,0 +1,546 @@
+// Command gemm generates the matrix kernels of amd64.
+package main
+
+import (
+	"fmt"
+	"go/token"
+	"go/types"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The kernels' arguments are pointers to types of the package that they are generated for; their fields are read at the
+// offsets below.
+func init() {
+	for _, name := range []string{"tile", "expand"} {
+		object := types.NewTypeName(token.NoPos, nil, name, nil)
+		types.NewNamed(object, types.NewStruct(nil, nil), nil)
+		types.Universe.Insert(object)
+	}
+}
+
+func main() {
+	ConstraintExpr("amd64")
+	for _, t := range []*target{avx512, avx2} {
+		for rows := 1; rows <= t.rows; rows++ {
+			t.floatTile(rows)
+		}
+		t.int8Floats()
+		t.int4Floats()
+	}
+	for _, t := range []*target{avx512vnni, avx512, avx512vl, avxvnni, avx2} {
+		for rows := 1; rows <= t.intRows; rows++ {
+			t.integerTile(rows)
+		}
+	}
+	for _, t := range []*target{avx512vnni, avx512, avxvnni, avx2} {
+		t.int4()
+	}
+	transpose()
+	Generate()
+}
+
+// Offsets of the fields of the Go types tile and expand.
+const (
+	tileA, tileB, tileC, tileBias, tileRes = 0, 8, 16, 24, 32
+	tileLDA, tileLDC, tileLDR, tileK       = 40, 48, 56, 64
+	tileAdd, tileComp, tileScale           = 72, 80, 88
+	tileRowScale, tileAcc, tileGroups      = 96, 104, 112
+	tileLastK                              = 120
+	expandDst, expandSrc, expandScale      = 0, 8, 16
+	expandZero, expandSteps                = 24, 40
+)
+
+// function starts a kernel whose argument is a pointer, which it loads to DI.
+func function(name, signature, doc string) {
+	TEXT(name, NOSPLIT, "func("+signature+")")
+	Pragma("noescape")
+	Doc(name + " " + doc)
+}
+
+func finish() {
+	VZEROUPPER()
+	RET()
+}
+
+// floatTile multiplies rows rows with a panel of cols vectors. With few rows several sets of accumulators take turns, so
+// that the additions do not wait for each other.
+func (t *target) floatTile(rows int) {
+	function(fmt.Sprintf("floatTile%s_%d", t.name, rows), "t *tile", fmt.Sprintf("computes C = [C +] A B + bias [+ residual] for %d rows.", rows))
+	args := Load(Param("t"), reg.RDI)
+	var (
+		a, b, k, c, ldc = reg.RSI, reg.RBX, reg.RCX, reg.R8, reg.R9
+		bias, res, ldr  = reg.R10, reg.R11, reg.R12
+		n               = rows * t.cols
+		sets            = 1
+		from            = t.registers() - n // accumulators take the upper registers
+	)
+	for sets < 4 && n*sets < 8 && 2*n*sets <= t.registers()-t.cols-1 {
+		sets *= 2
+	}
+	from = t.registers() - n*sets
+	acc := func(set, r, j int) reg.VecPhysical { return t.v(from + set*n + r*t.cols + j) }
+	panel := func(j int) reg.VecPhysical { return t.v(j) }
+	value := t.v(t.cols)
+
+	MOVQ(at(args, tileA), a)
+	MOVQ(at(args, tileB), b)
+	MOVQ(at(args, tileK), k)
+	MOVQ(at(args, tileC), c)
+	MOVQ(at(args, tileLDC), ldc)
+	for i := range n * sets {
+		t.zero(t.v(from + i))
+	}
+	step := func(set, i int) {
+		for j := range t.cols {
+			VMOVUPS(at(b, (i*t.cols+j)*t.size()), panel(j))
+		}
+		for r := range rows {
+			VBROADCASTSS(at(a, 4*(i*rows+r)), value)
+			for j := range t.cols {
+				VFMADD231PS(panel(j), value, acc(set, r, j))
+			}
+		}
+	}
+	const unroll = 4
+	loop := func(unroll int) {
+		for i := range unroll {
+			step(i%sets, i)
+		}
+		ADDQ(imm(4*rows*unroll), a)
+		ADDQ(imm(t.cols*t.size()*unroll), b)
+	}
+	SUBQ(imm(unroll), k)
+	JL(LabelRef("tail"))
+	Label("loop")
+	loop(unroll)
+	SUBQ(imm(unroll), k)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	ADDQ(imm(unroll), k)
+	JZ(LabelRef("done"))
+	Label("rest")
+	loop(1)
+	DECQ(k)
+	JNZ(LabelRef("rest"))
+	Label("done")
+	for s := sets / 2; s > 0; s /= 2 {
+		for set := range s {
+			for i := range n {
+				VADDPS(t.v(from+(set+s)*n+i), t.v(from+set*n+i), t.v(from+set*n+i))
+			}
+		}
+	}
+
+	// Add what is in C.
+	CMPQ(at(args, tileAdd), Imm(0))
+	JE(LabelRef("bias"))
+	MOVQ(c, reg.RAX)
+	for r := range rows {
+		for j := range t.cols {
+			VADDPS(at(reg.RAX, j*t.size()), acc(0, r, j), acc(0, r, j))
+		}
+		ADDQ(ldc, reg.RAX)
+	}
+	Label("bias")
+	MOVQ(at(args, tileBias), bias)
+	for j := range t.cols {
+		VMOVUPS(at(bias, j*t.size()), panel(j))
+	}
+	for r := range rows {
+		for j := range t.cols {
+			VADDPS(panel(j), acc(0, r, j), acc(0, r, j))
+		}
+	}
+	t.store(args, rows, t.cols, c, ldc, res, ldr, func(r, j int) reg.VecPhysical { return acc(0, r, j) })
+	finish()
+}
+
+// store adds the residual, where there is one, and stores a tile.
+func (t *target) store(args reg.Register, rows, cols int, c, ldc, res, ldr reg.GPPhysical, acc func(r, j int) reg.VecPhysical) {
+	MOVQ(at(args, tileRes), res)
+	TESTQ(res, res)
+	JZ(LabelRef("store"))
+	MOVQ(at(args, tileLDR), ldr)
+	for r := range rows {
+		for j := range cols {
+			VADDPS(at(res, j*t.size()), acc(r, j), acc(r, j))
+		}
+		if r < rows-1 {
+			ADDQ(ldr, res)
+		}
+	}
+	Label("store")
+	for r := range rows {
+		for j := range cols {
+			VMOVUPS(acc(r, j), at(c, j*t.size()))
+		}
+		if r < rows-1 {
+			ADDQ(ldc, c)
+		}
+	}
+}
+
+// integerTile multiplies rows rows with a panel of cols vectors, group by group.
+func (t *target) integerTile(rows int) {
+	function(fmt.Sprintf("integerTile%s_%d", t.name, rows), "t *tile",
+		fmt.Sprintf("computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for %d rows.", rows))
+	args := Load(Param("t"), reg.RDI)
+	var (
+		a, a3, lda, b, k     = reg.RSI, reg.R13, reg.RDX, reg.RBX, reg.RCX
+		comp, scale, groups  = reg.R8, reg.R9, reg.R10
+		sums, tmp, isGrouped = reg.R11, reg.R12, reg.RAX
+		cols                 = t.intCols
+		from                 = t.registers() - rows*cols
+		row                  = cols * t.size() // bytes of a row of one 32-bit number a column
+		step                 = cols * t.lanes() * t.kStep()
+		element              = 1
+	)
+	if !t.dot {
+		element = 2
+	}
+	acc := func(r, j int) reg.VecPhysical { return t.v(from + r*cols + j) }
+	panel := func(j int) reg.VecPhysical { return t.v(j) }
+	value, product := t.v(cols), t.v(cols+1) // the smallest register file has no product beside a full tile with dot
+
+	MOVQ(at(args, tileA), a)
+	MOVQ(at(args, tileLDA), lda)
+	if rows > 3 {
+		LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, a3)
+		ADDQ(a, a3)
+	}
+	rowAt := func(r, disp int) Mem {
+		m := at(a, disp)
+		if r >= 3 {
+			m.Base, r = a3, r-3
+		}
+		if r > 0 {
+			m.Index, m.Scale = lda, uint8(r)
+		}
+		return m
+	}
+	MOVQ(at(args, tileB), b)
+	MOVQ(at(args, tileComp), comp)
+	MOVQ(at(args, tileScale), scale)
+	MOVQ(at(args, tileGroups), groups)
+	MOVQ(at(args, tileAcc), sums)
+	XORQ(isGrouped, isGrouped)
+	// Without groups, which is K = 0, the sums are zero.
+	TESTQ(groups, groups)
+	JZ(LabelRef("empty"))
+	CMPQ(groups, Imm(1))
+	JE(LabelRef("group"))
+	INCQ(isGrouped)
+	t.zero(value)
+	for i := range rows * cols {
+		VMOVUPS(value, at(sums, i*t.size()))
+	}
+
+	Label("group")
+	MOVQ(at(args, tileK), k)
+	CMPQ(groups, Imm(1))
+	JNE(LabelRef("start"))
+	MOVQ(at(args, tileLastK), k)
+	Label("start")
+	for j := range cols {
+		if t.dot {
+			VMOVUPS(at(comp, j*t.size()), acc(0, j))
+		} else {
+			t.zero(acc(0, j))
+		}
+	}
+	for r := 1; r < rows; r++ {
+		for j := range cols {
+			VMOVAPS(acc(0, j), acc(r, j))
+		}
+	}
+	multiply := func(i int) {
+		for j := range cols {
+			m := at(b, i*step+j*t.lanes()*t.kStep())
+			if t.dot {
+				VMOVUPS(m, panel(j))
+			} else {
+				VPMOVSXBW(m, panel(j))
+			}
+		}
+		for r := range rows {
+			VPBROADCASTD(rowAt(r, i*t.kStep()*element), value)
+			for j := range cols {
+				if t.dot {
+					t.dpbusd(panel(j), value, acc(r, j))
+				} else {
+					VPMADDWD(panel(j), value, product)
+					VPADDD(product, acc(r, j), acc(r, j))
+				}
+			}
+		}
+	}
+	const unroll = 4
+	advance := func(n int) {
+		ADDQ(imm(n*t.kStep()*element), a)
+		if rows > 3 {
+			ADDQ(imm(n*t.kStep()*element), a3)
+		}
+		ADDQ(imm(n*step), b)
+	}
+	SUBQ(imm(unroll), k)
+	JL(LabelRef("tail"))
+	Label("loop")
+	for i := range unroll {
+		multiply(i)
+	}
+	advance(unroll)
+	SUBQ(imm(unroll), k)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	ADDQ(imm(unroll), k)
+	JZ(LabelRef("done"))
+	Label("rest")
+	multiply(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("rest"))
+	Label("done")
+
+	// Fold the group into the float32 sums: in memory, or for the last group in the accumulators.
+	for j := range cols {
+		VMOVUPS(at(scale, j*t.size()), panel(j))
+	}
+	for r := range rows {
+		for j := range cols {
+			VCVTDQ2PS(acc(r, j), acc(r, j))
+		}
+	}
+	TESTQ(isGrouped, isGrouped)
+	JZ(LabelRef("only"))
+	DECQ(groups)
+	JZ(LabelRef("last"))
+	for r := range rows {
+		for j := range cols {
+			m := at(sums, r*row+j*t.size())
+			VFMADD213PS(m, panel(j), acc(r, j))
+			VMOVUPS(acc(r, j), m)
+		}
+	}
+	ADDQ(imm(row), comp)
+	ADDQ(imm(row), scale)
+	JMP(LabelRef("group"))
+
+	Label("empty")
+	for r := range rows {
+		for j := range cols {
+			t.zero(acc(r, j))
+		}
+	}
+	JMP(LabelRef("epilogue"))
+	Label("last")
+	for r := range rows {
+		for j := range cols {
+			VFMADD213PS(at(sums, r*row+j*t.size()), panel(j), acc(r, j))
+		}
+	}
+	JMP(LabelRef("epilogue"))
+	Label("only")
+	for r := range rows {
+		for j := range cols {
+			VMULPS(panel(j), acc(r, j), acc(r, j))
+		}
+	}
+
+	Label("epilogue")
+	MOVQ(at(args, tileRowScale), tmp)
+	MOVQ(at(args, tileBias), b)
+	for j := range cols {
+		VMOVUPS(at(b, j*t.size()), panel(j))
+	}
+	for r := range rows {
+		VBROADCASTSS(at(tmp, 4*r), value)
+		for j := range cols {
+			VFMADD213PS(panel(j), value, acc(r, j))
+		}
+	}
+	MOVQ(at(args, tileC), reg.R8)
+	MOVQ(at(args, tileLDC), reg.R9)
+	t.store(args, rows, cols, reg.R8, reg.R9, reg.R11, reg.R12, acc)
+	finish()
+}
+
+// int4 unpacks pairs of steps of a group.
+func (t *target) int4() {
+	function("int4"+t.name, "e *expand", "writes (low half - zero) and then (high half - zero) of each step.")
+	args := Load(Param("e"), reg.RDI)
+	dst, src, steps, tmp := reg.RSI, reg.RBX, reg.RCX, reg.RAX
+	vectors := t.intCols * t.lanes() * t.kStep() / t.size()
+	n := vectors * t.size()
+	mask := t.v(0)
+	zero := func(j int) reg.VecPhysical { return t.v(1 + j) }
+	low := func(j int) reg.VecPhysical { return t.v(5 + 2*j) }
+	high := func(j int) reg.VecPhysical { return t.v(6 + 2*j) }
+	MOVQ(at(args, expandDst), dst)
+	MOVQ(at(args, expandSrc), src)
+	MOVQ(at(args, expandSteps), steps)
+	MOVQ(at(args, expandZero), tmp)
+	for j := range vectors {
+		VMOVUPS(at(tmp, j*t.size()), zero(j))
+	}
+	t.ones(mask, 0x0f0f0f0f)
+	TESTQ(steps, steps)
+	JZ(LabelRef("done"))
+	Label("loop")
+	for j := range vectors {
+		VMOVUPS(at(src, j*t.size()), low(j))
+		VPSRLW(Imm(4), low(j), high(j))
+		t.and(mask, low(j), low(j))
+		t.and(mask, high(j), high(j))
+		VPSUBB(zero(j), low(j), low(j))
+		VPSUBB(zero(j), high(j), high(j))
+		VMOVUPS(low(j), at(dst, j*t.size()))
+		VMOVUPS(high(j), at(dst, n+j*t.size()))
+	}
+	ADDQ(imm(n), src)
+	ADDQ(imm(2*n), dst)
+	DECQ(steps)
+	JNZ(LabelRef("loop"))
+	Label("done")
+	finish()
+}
+
+// ones fills a register with a 32-bit word.
+func (t *target) ones(r reg.VecPhysical, word uint32) {
+	MOVL(U32(word), reg.EAX)
+	VMOVD(reg.EAX, r.AsX())
+	VPBROADCASTD(r.AsX(), r)
+}
+
+func (t *target) and(a, b, dst reg.VecPhysical) {
+	if t.zmm {
+		VPANDD(a, b, dst)
+	} else {
+		VPAND(a, b, dst)
+	}
+}
+
+// int8Floats unpacks rows of int8 weights of one group.
+func (t *target) int8Floats() {
+	function("int8Floats"+t.name, "e *expand", "writes scale * (q - zero) for rows of signed q.")
+	args := Load(Param("e"), reg.RDI)
+	dst, src, rows, tmp := reg.RSI, reg.RBX, reg.RCX, reg.RAX
+	zero := func(j int) reg.VecPhysical { return t.v(j) }
+	scale := func(j int) reg.VecPhysical { return t.v(2 + j) }
+	t.loadScales(args, dst, src, rows, tmp, zero, scale)
+	TESTQ(rows, rows)
+	JZ(LabelRef("done"))
+	Label("loop")
+	for j := range t.cols {
+		VPMOVSXBD(at(src, j*t.lanes()), t.v(4+j))
+		t.toFloat(t.v(4+j), zero(j), scale(j), at(dst, j*t.size()))
+	}
+	ADDQ(imm(t.cols*t.lanes()), src)
+	ADDQ(imm(t.cols*t.size()), dst)
+	DECQ(rows)
+	JNZ(LabelRef("loop"))
+	Label("done")
+	finish()
+}
+
+func (t *target) loadScales(args reg.Register, dst, src, rows, tmp reg.GPPhysical, zero, scale func(int) reg.VecPhysical) {
+	MOVQ(at(args, expandDst), dst)
+	MOVQ(at(args, expandSrc), src)
+	MOVQ(at(args, expandSteps), rows)
+	MOVQ(at(args, expandZero), tmp)
+	for j := range t.cols {
+		VMOVUPS(at(tmp, j*t.size()), zero(j))
+	}
+	MOVQ(at(args, expandScale), tmp)
+	for j := range t.cols {
+		VMOVUPS(at(tmp, j*t.size()), scale(j))
+	}
+}
+
+func (t *target) toFloat(q, zero, scale reg.VecPhysical, dst Mem) {
+	VCVTDQ2PS(q, q)
+	VSUBPS(zero, q, q)
+	VMULPS(scale, q, q)
+	VMOVUPS(q, dst)
+}
+
+// int4Floats unpacks rows of int4 weights of one group; the last pair may be half used.
+func (t *target) int4Floats() {
+	function("int4Floats"+t.name, "e *expand", "writes scale * (q - zero) for rows of unsigned q, rows 2i in low halves, 2i+1 in high ones.")
+	args := Load(Param("e"), reg.RDI)
+	dst, src, rows, tmp := reg.RSI, reg.RBX, reg.RCX, reg.RAX
+	zero := func(j int) reg.VecPhysical { return t.v(j) }
+	scale := func(j int) reg.VecPhysical { return t.v(2 + j) }
+	mask := t.v(4)
+	t.loadScales(args, dst, src, rows, tmp, zero, scale)
+	t.ones(mask, 15)
+	low := func() {
+		for j := range t.cols {
+			VPMOVZXBD(at(src, j*t.lanes()), t.v(5+j))
+			t.and(mask, t.v(5+j), t.v(7+j))
+			t.toFloat(t.v(7+j), zero(j), scale(j), at(dst, j*t.size()))
+		}
+	}
+	SUBQ(Imm(2), rows)
+	JL(LabelRef("tail"))
+	Label("loop")
+	low()
+	for j := range t.cols {
+		VPSRLD(Imm(4), t.v(5+j), t.v(5+j))
+		t.toFloat(t.v(5+j), zero(j), scale(j), at(dst, (t.cols+j)*t.size()))
+	}
+	ADDQ(imm(t.cols*t.lanes()), src)
+	ADDQ(imm(2*t.cols*t.size()), dst)
+	SUBQ(Imm(2), rows)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	ADDQ(Imm(2), rows)
+	JZ(LabelRef("done"))
+	low()
+	Label("done")
+	finish()
+}
+
+// transpose moves blocks of four rows and four columns.
+func transpose() {
+	function("transpose4AVX2", "dst, src *float32, dstStride, srcStride, k int",
+		"transposes four rows of 4k numbers: number i of row r goes to dst[i*dstStride+r]; strides are in bytes.")
+	dst, src, ds, ss, k := reg.RDI, reg.RSI, reg.RDX, reg.RBX, reg.RCX
+	Load(Param("dst"), dst)
+	Load(Param("src"), src)
+	Load(Param("dstStride"), ds)
+	Load(Param("srcStride"), ss)
+	Load(Param("k"), k)
+	LEAQ(Mem{Base: ss, Index: ss, Scale: 2}, reg.R8)
+	LEAQ(Mem{Base: ds, Index: ds, Scale: 2}, reg.R9)
+	TESTQ(k, k)
+	JZ(LabelRef("done"))
+	x := func(i int) reg.VecPhysical {
+		return []reg.VecPhysical{reg.X0, reg.X1, reg.X2, reg.X3, reg.X4, reg.X5, reg.X6, reg.X7}[i]
+	}
+	Label("loop")
+	VMOVUPS(at(src, 0), x(0))
+	VMOVUPS(Mem{Base: src, Index: ss, Scale: 1}, x(1))
+	VMOVUPS(Mem{Base: src, Index: ss, Scale: 2}, x(2))
+	VMOVUPS(Mem{Base: src, Index: reg.R8, Scale: 1}, x(3))
+	VUNPCKLPS(x(1), x(0), x(4))
+	VUNPCKHPS(x(1), x(0), x(5))
+	VUNPCKLPS(x(3), x(2), x(6))
+	VUNPCKHPS(x(3), x(2), x(7))
+	VUNPCKLPD(x(6), x(4), x(0))
+	VUNPCKHPD(x(6), x(4), x(1))
+	VUNPCKLPD(x(7), x(5), x(2))
+	VUNPCKHPD(x(7), x(5), x(3))
+	VMOVUPS(x(0), at(dst, 0))
+	VMOVUPS(x(1), Mem{Base: dst, Index: ds, Scale: 1})
+	VMOVUPS(x(2), Mem{Base: dst, Index: ds, Scale: 2})
+	VMOVUPS(x(3), Mem{Base: dst, Index: reg.R9, Scale: 1})
+	ADDQ(Imm(16), src)
+	LEAQ(Mem{Base: dst, Index: ds, Scale: 4}, dst)
+	DECQ(k)
+	JNZ(LabelRef("loop"))
+	Label("done")
+	finish()
+}
