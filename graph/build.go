@@ -69,7 +69,9 @@ func (b *Builder) Named(name string) *Node {
 }
 
 // Namef is Name with a formatted name.
-func (b *Builder) Namef(x *Node, format string, args ...any) *Node { return b.Name(x, fmt.Sprintf(format, args...)) }
+func (b *Builder) Namef(x *Node, format string, args ...any) *Node {
+	return b.Name(x, fmt.Sprintf(format, args...))
+}
 
 // Output names a value that the model exists for.
 func (b *Builder) Output(x *Node, c Component, name string) *Node {

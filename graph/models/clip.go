@@ -170,7 +170,7 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 		image = c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, c.Vision.size(im)), prefixIf(hasText, "vision."))
 	}
 	if hasText {
-		if err = im.textPipeline(p, pipeline.CLIPBPE, c.Text.MaxPositions); err != nil {
+		if p.Text, err = im.textPipeline("CLIPTokenizer", c.Text.MaxPositions, c.Text.VocabSize); err != nil {
 			return nil, err
 		}
 		text = c.Text.features(b, prefixIf(hasVision, "text."))
@@ -203,12 +203,12 @@ func prefixIf(both bool, prefix string) string {
 
 // contrastive builds both towers in openai/CLIP's and open_clip's naming, where the features are what the model exists
 // for and only the logits are computed from normalised ones.
-func (c *clipConfig) contrastive(im *Import, table Names, image *pipeline.Image) (*graph.Model, error) {
-	b := graph.NewBuilder(im.Params(table, ""))
-	p := &pipeline.Pipeline{Image: image, Task: &pipeline.Task{Kind: "contrastive", Query: "image_features", Key: "text_features"}}
-	if err := im.textPipeline(p, pipeline.CLIPBPE, c.Text.MaxPositions); err != nil {
+func (c *clipConfig) contrastive(im *Import, table Names, image *pipeline.Image, words *pipeline.Text) (*graph.Model, error) {
+	if err := im.noteTokenizer(words); err != nil {
 		return nil, err
 	}
+	b := graph.NewBuilder(im.Params(table, ""))
+	p := &pipeline.Pipeline{Image: image, Text: words, Task: &pipeline.Task{Kind: "contrastive", Query: "image_features", Key: "text_features"}}
 	features := b.Output(c.Vision.features(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), "vision."), graph.Vision, "image_features")
 	text := b.Output(c.Text.features(b, "text."), graph.Text, "text_features")
 	c.logits(b, features, text, func(x *graph.Node, _ graph.Component, name string) *graph.Node { return b.Name(x, name) })
@@ -373,5 +373,9 @@ func buildOpenAICLIP(im *Import) (*graph.Model, error) {
 	for _, name := range []string{"input_resolution", "context_length", "vocab_size"} {
 		im.Ignore(name, "a size that the other tensors' shapes give")
 	}
-	return c.contrastive(im, openaiNames, pipeline.ImageOpenAICLIP(v.ImageSize))
+	words, err := pipeline.OpenAICLIPTextFromFiles(im.ReadFile, t.MaxPositions, t.VocabSize)
+	if err != nil {
+		return nil, err
+	}
+	return c.contrastive(im, openaiNames, pipeline.ImageOpenAICLIP(v.ImageSize), words)
 }

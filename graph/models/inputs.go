@@ -54,7 +54,21 @@ func (im *Import) pixels(b *graph.Builder, image *pipeline.Image, channels int, 
 	return b.Name(b.Op(graph.Normalize{Normalize: image.Normalize}, nil, x), "pixel_values")
 }
 
-// textPipeline finds the tokenizer of the folder.
-func (im *Import) textPipeline(p *pipeline.Pipeline, kind pipeline.TextKind, context int) error {
-	return nil
+// textPipeline finds the tokenizer that lies beside the weights in transformers' files; class is the tokenizer's class
+// where no file names one. Without tokenizer files the model takes ids only, and a note says so.
+func (im *Import) textPipeline(class string, context, vocabulary int) (*pipeline.Text, error) {
+	t, err := pipeline.TextFromFiles(im.ReadFile, "", class, context)
+	if err != nil {
+		return nil, err
+	}
+	t.Vocabulary = vocabulary
+	return t, im.noteTokenizer(t)
+}
+
+// noteTokenizer notes a missing tokenizer.
+func (im *Import) noteTokenizer(t *pipeline.Text) error {
+	if t.Kind == "" {
+		im.Note("%s", t.Missing())
+	}
+	return t.Check()
 }

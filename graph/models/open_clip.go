@@ -144,11 +144,23 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	var cfg struct {
+		Model struct {
+			Text pipeline.OpenCLIPTextConfig `json:"text_cfg"`
+		} `json:"model_cfg"`
+	}
+	if err := json.Unmarshal(raw, &cfg); err != nil {
+		return nil, fmt.Errorf("%s: %w", openCLIPFile, err)
+	}
+	words, err := pipeline.OpenCLIPText(cfg.Model.Text, im.ReadFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", openCLIPFile, err)
+	}
 	table := openaiNames
 	if im.HasTensor("text.token_embedding.weight") {
 		table = customTextNames()
 	}
 	im.Ignore("attn_mask", "the causal mask, which the architecture gives")
 	im.Ignore("text.attn_mask", "the causal mask, which the architecture gives")
-	return c.contrastive(im, table, image)
+	return c.contrastive(im, table, image, words)
 }

@@ -65,6 +65,9 @@ func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Source(), sys.Title, im.Naming, err)
 	}
 	m.System, m.Naming = sys.Name, im.Naming
+	if t := m.Pipeline.Text; t != nil {
+		m.Pipeline.Files = append(m.Pipeline.Files, t.Paths()...)
+	}
 	m.Ignored, m.Notes = append(m.Ignored, im.ignored...), append(c.Notes(), append(im.notes, m.Notes...)...)
 	if left := im.leftovers(); len(left) > 0 {
 		return nil, fmt.Errorf("%s, read as %s in %s naming: %s", c.Source(), sys.Title, im.Naming, describeLeft(left))
