@@ -1,14 +1,8 @@
 package formats
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"sync/atomic"
-	"unicode/utf8"
 )
 
 // Placed is a safetensors file whose header is written first and whose tensors follow in any order, piece by piece, from
@@ -23,24 +17,25 @@ type place struct {
 	written   atomic.Int64
 }
 
-// PlaceSafetensors starts such a file. Entries say what it will hold; their Write is not used. The order of the tensors is
-// that of [WriteSafetensors]: widest numbers first, so that each is aligned, then by name.
+// PlaceSafetensors starts such a file. Entries say what it will hold; their Write is not used. The file has the same
+// bytes as that of WriteSafetensors.
 func (d *AtomicDir) PlaceSafetensors(name string, metadata map[string]string, entries []Entry) (*Placed, error) {
 	w, err := d.Create(name)
 	if err != nil {
 		return nil, err
 	}
 	p := &Placed{out: w.(*output), tensors: map[string]*place{}}
-	header, size, err := p.layOut(metadata, entries)
+	l, err := layOut(p.out.shown, metadata, entries)
 	if err == nil {
-		_, err = p.out.Write(header)
+		_, err = p.out.Write(l.header)
 	}
 	if err == nil {
-		for _, t := range p.tensors {
-			t.off += int64(len(header))
+		at := int64(len(l.header))
+		for i, e := range l.order {
+			p.tensors[e.Name] = &place{off: at, size: int64(l.size[i])}
+			at += int64(l.size[i])
 		}
-		err = p.out.f.Truncate(int64(len(header)) + size)
-		if err != nil {
+		if err = p.out.f.Truncate(at); err != nil {
 			err = writeError(p.out.shown, err)
 		}
 	}
@@ -49,63 +44,6 @@ func (d *AtomicDir) PlaceSafetensors(name string, metadata map[string]string, en
 		return nil, err
 	}
 	return p, nil
-}
-
-// layOut gives every tensor its place, counted from the end of the header, and returns the header.
-func (p *Placed) layOut(metadata map[string]string, entries []Entry) (header []byte, size int64, err error) {
-	entries = slices.Clone(entries)
-	slices.SortFunc(entries, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(b.DType.Size(), a.DType.Size()), cmp.Compare(a.DType, b.DType), cmp.Compare(a.Name, b.Name))
-	})
-	var b bytes.Buffer
-	b.Write(make([]byte, 8))
-	b.WriteByte('{')
-	if len(metadata) > 0 {
-		text, err := json.Marshal(metadata) // sorted by key
-		if err != nil {
-			return nil, 0, &Error{Kind: ErrHeader, File: p.out.shown, Msg: "metadata cannot be written", Cause: err}
-		}
-		fmt.Fprintf(&b, `"__metadata__":%s`, text)
-	}
-	for _, e := range entries {
-		fail := func(kind error, format string, args ...any) error {
-			return &Error{Kind: kind, File: p.out.shown, Tensor: e.Name, Msg: fmt.Sprintf(format, args...)}
-		}
-		if !e.DType.valid() {
-			return nil, 0, fail(ErrDType, "%s cannot be written", e.DType)
-		}
-		n, err := byteSize(e.DType, e.Shape)
-		if err != nil {
-			return nil, 0, fail(ErrShape, "%v", err)
-		}
-		if p.tensors[e.Name] != nil {
-			return nil, 0, fail(ErrDuplicate, "is to be written twice")
-		}
-		if e.Name == "" || e.Name == "__metadata__" || !utf8.ValidString(e.Name) {
-			return nil, 0, fail(ErrHeader, "%q is not a name for a tensor", e.Name)
-		}
-		name, err := json.Marshal(e.Name)
-		if err != nil {
-			return nil, 0, fail(ErrHeader, "%v", err)
-		}
-		shape, err := json.Marshal(append([]int{}, e.Shape...))
-		if err != nil {
-			return nil, 0, fail(ErrShape, "%v", err)
-		}
-		if b.Len() > 9 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, `%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, name, e.DType, shape, size, size+int64(n))
-		p.tensors[e.Name] = &place{off: size, size: int64(n)}
-		size += int64(n)
-	}
-	b.WriteByte('}')
-	for b.Len()%8 != 0 {
-		b.WriteByte(' ')
-	}
-	header = b.Bytes()
-	binary.LittleEndian.PutUint64(header, uint64(len(header)-8))
-	return header, size, nil
 }
 
 // WriteAt puts bytes of a tensor at an offset within it. Pieces must not overlap.

@@ -122,7 +122,7 @@ func TestSafetensorsRoundTrip(t *testing.T) {
 				t.Fatalf("the library reads %q otherwise", e.Name)
 			}
 		}
-
+		checkEntries(t, c, entries, values)
 	})
 }
 
@@ -130,7 +130,7 @@ func TestPlacedRoundTrip(t *testing.T) {
 	dir := t.TempDir()
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
-		entries, values := drawEntries(t, allTypes(nil))
+		entries, values := drawEntries(t, allTypes(nil, F8E4M3, F8E5M2))
 		n++
 		target := filepath.Join(dir, fmt.Sprint(n))
 		d, err := NewAtomicDir(context.Background(), target, false)
@@ -159,6 +159,13 @@ func TestPlacedRoundTrip(t *testing.T) {
 		}
 		if err := d.Commit(); err != nil {
 			t.Fatal(err)
+		}
+		var streamed bytes.Buffer
+		if err := WriteSafetensors(&streamed, map[string]string{"k": "v"}, entries); err != nil {
+			t.Fatal(err)
+		}
+		if file, err := os.ReadFile(filepath.Join(target, "model.safetensors")); err != nil || !bytes.Equal(file, streamed.Bytes()) {
+			t.Fatalf("written in place and as a stream, the files differ (%v)", err)
 		}
 		c, err := Open(target, Options{})
 		if err != nil {
@@ -216,9 +223,10 @@ func TestWriteRefuses(t *testing.T) {
 			mustFail(t, d.WriteSafetensors("m.safetensors", nil, c.entries), c.kind, "m.safetensors")
 		})
 	}
-	err := WriteSafetensors(io.Discard, nil, []Entry{{"a", F32, []int{2}, bytesOf(9)}})
-	if err == nil {
-		t.Error("too many bytes were taken")
+	for _, write := range []func(io.Writer) error{bytesOf(9), func(w io.Writer) error { w.Write(make([]byte, 9)); return nil }} {
+		if err := WriteSafetensors(io.Discard, nil, []Entry{{"a", F32, []int{2}, write}}); err == nil {
+			t.Error("too many bytes were taken")
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package formats
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 )
 
@@ -44,6 +45,8 @@ func (t *Tensor) Bytes() ([]byte, error) {
 // window is how many bytes are fetched at a time where the file is not mapped.
 const window = 1 << 16
 
+var windows = sync.Pool{New: func() any { return new([window]byte) }}
+
 // each calls use with consecutive pieces of the values' bytes, from element off on, n elements in all.
 func (t *Tensor) each(off, n int, use func(src []byte, at int)) error {
 	if off < 0 || n < 0 || off > t.n-n {
@@ -59,7 +62,9 @@ func (t *Tensor) each(off, n int, use func(src []byte, at int)) error {
 			return nil
 		}
 	}
-	buf := make([]byte, min(window, n*size))
+	whole := windows.Get().(*[window]byte)
+	defer windows.Put(whole)
+	buf := whole[:min(window, n*size)]
 	for at := 0; at < n; {
 		p := buf[:min(len(buf), (n-at)*size)]
 		var err error
@@ -113,6 +118,9 @@ func (t *Tensor) gather(p []byte, off int) error {
 // Float32s converts len(dst) values, starting at flat element off. Halves, 8-bit floats and small integers are exact, F64
 // is rounded to nearest, booleans are 0 and 1. An integer that float32 cannot hold is an error: see Int64s.
 func (t *Tensor) Float32s(dst []float32, off int) error {
+	if t.DType == F32 && t.step == nil && littleEndian && len(dst) > 0 && off >= 0 && off <= t.n-len(dst) {
+		return t.src.read(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), t.off+int64(4*off)) // no detour
+	}
 	var bad error
 	err := t.each(off, len(dst), func(src []byte, at int) {
 		part := dst[at : at+len(src)/t.DType.Size()]

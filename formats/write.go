@@ -1,8 +1,10 @@
 package formats
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"unicode/utf8"
 
 	"github.com/nlpodyssey/safetensors"
@@ -31,67 +33,53 @@ var libraryDTypes = map[DType]safetensors.DType{
 	U64: safetensors.U64, U32: safetensors.U32, U16: safetensors.U16, U8: safetensors.U8, BOOL: safetensors.BOOL,
 }
 
-// WriteSafetensors writes a whole file to w: the header, then the entries one after another, each asked for its bytes when
-// its turn comes. The order is the format's own (widest numbers first, so that every tensor is aligned, then by name) and the
-// same for the same entries, whatever their order in the slice. 8-bit floats cannot be written.
-//
-// Values are produced and written at the same time: while Write makes the next bytes, earlier ones go to w from another
-// goroutine. When an error is returned, what w holds is no valid file.
-func WriteSafetensors(w io.Writer, metadata map[string]string, entries []Entry) error {
-	shown := ""
-	switch o := w.(type) {
-	case *output:
-		shown = o.shown
-	case *AtomicFile:
-		shown = o.shown
-	}
-	fail := func(kind error, tensor, format string, args ...any) error {
-		return &Error{Kind: kind, File: shown, Tensor: tensor, Msg: fmt.Sprintf(format, args...)}
-	}
-	s := &stream{shown: shown}
+// layout is a file as it will be: its header, and where each tensor comes to lie after it.
+type layout struct {
+	header []byte
+	order  []Entry // by place
+	size   []int   // bytes of each
+}
+
+// layOut checks entries and gives each its place. The order is that of the format's library: widest numbers first, so that
+// every tensor is aligned, then by name; it does not depend on the order of the slice.
+func layOut(shown string, metadata map[string]string, entries []Entry) (*layout, error) {
+	l := &layout{}
 	views := make(map[string]view, len(entries))
 	for _, e := range entries {
+		fail := func(kind error, format string, args ...any) (*layout, error) {
+			return nil, &Error{Kind: kind, File: shown, Tensor: e.Name, Msg: fmt.Sprintf(format, args...)}
+		}
 		dtype, ok := libraryDTypes[e.DType]
 		if !ok {
-			return fail(ErrDType, e.Name, "%s cannot be written", e.DType)
+			return fail(ErrDType, "%s cannot be written", e.DType)
 		}
 		size, err := byteSize(e.DType, e.Shape)
 		if err != nil {
-			return fail(ErrShape, e.Name, "%v", err)
+			return fail(ErrShape, "%v", err)
 		}
 		if _, twice := views[e.Name]; twice {
-			return fail(ErrDuplicate, e.Name, "is to be written twice")
+			return fail(ErrDuplicate, "is to be written twice")
 		}
 		if e.Name == "" || e.Name == "__metadata__" || !utf8.ValidString(e.Name) {
-			return fail(ErrHeader, e.Name, "%q is not a name for a tensor", e.Name)
+			return fail(ErrHeader, "%q is not a name for a tensor", e.Name)
 		}
-		views[e.Name] = view{entry: e, dtype: dtype, size: size, to: s}
+		views[e.Name] = view{entry: e, dtype: dtype, size: size, layout: l}
 	}
-	p := newPipe(w)
-	s.w = p
-	err := safetensors.SerializeToWriter(views, metadata, p)
-	if e := p.close(); e != nil {
-		return e // the first cause; what follows it is only a closed pipe
+	var b bytes.Buffer
+	if err := safetensors.SerializeToWriter(views, metadata, &b); err != nil {
+		return nil, &Error{Kind: ErrHeader, File: shown, Msg: "header cannot be written", Cause: err}
 	}
-	if s.err != nil {
-		return s.err
-	}
-	return err
+	l.header = b.Bytes()
+	return l, nil
 }
 
-// stream is where views write to. The library's View hands out whole tensors and cannot fail; ours writes past the library,
-// hands out nothing, and keeps its first error here.
-type stream struct {
-	w     io.Writer
-	shown string
-	err   error
-}
-
+// view is an entry for the library, which writes the header and then asks each view for its data, in the order of the file.
+// Its Data hands out a tensor whole and cannot fail, so ours gives nothing and only notes the order.
 type view struct {
-	entry Entry
-	dtype safetensors.DType
-	size  int
-	to    *stream
+	entry  Entry
+	dtype  safetensors.DType
+	size   int
+	layout *layout
 }
 
 func (v view) DType() safetensors.DType { return v.dtype }
@@ -105,31 +93,66 @@ func (v view) Shape() []uint64 {
 	return shape
 }
 
-// Data is called by the library when the tensor's place in the file has come.
 func (v view) Data() []byte {
-	if v.to.err != nil {
-		return nil
-	}
-	c := &counter{w: v.to.w, most: v.size}
-	err := v.entry.Write(c)
-	switch {
-	case err != nil:
-		v.to.err = err
-	case c.n != v.size:
-		v.to.err = &Error{Kind: ErrWrite, File: v.to.shown, Tensor: v.entry.Name,
-			Msg: fmt.Sprintf("wrote %d bytes, %s %v needs %d", c.n, v.entry.DType, v.entry.Shape, v.size)}
-	}
+	v.layout.order = append(v.layout.order, v.entry)
+	v.layout.size = append(v.layout.size, v.size)
 	return nil
 }
 
+// WriteSafetensors writes a whole file to w: the header, then the entries one after another, each asked for its bytes when
+// its turn comes. The same entries give the same bytes, whatever their order in the slice. 8-bit floats cannot be written.
+//
+// Values are produced and written at the same time: while an entry makes the next bytes, earlier ones go to w from another
+// goroutine. When an error is returned, what w holds is no valid file.
+func WriteSafetensors(w io.Writer, metadata map[string]string, entries []Entry) error {
+	shown := "output"
+	switch o := w.(type) {
+	case *output:
+		shown = o.shown
+	case *AtomicFile:
+		shown = o.shown
+	case *os.File:
+		shown = o.Name()
+	}
+	l, err := layOut(shown, metadata, entries)
+	if err != nil {
+		return err
+	}
+	p := newPipe(w)
+	_, err = p.Write(l.header)
+	for i, e := range l.order {
+		if err != nil {
+			break
+		}
+		c := &counter{w: p, most: l.size[i]}
+		if err = e.Write(c); err == nil && (c.n != c.most || c.over) {
+			err = &Error{Kind: ErrWrite, File: shown, Tensor: e.Name, Msg: fmt.Sprintf("wrote %s, %s %v needs %d bytes", c, e.DType, e.Shape, c.most)}
+		}
+	}
+	if e := p.close(); e != nil {
+		return e // the first cause: what the entry met was only its echo
+	}
+	return err
+}
+
+// counter lets as many bytes through as a tensor has.
 type counter struct {
 	w       io.Writer
 	n, most int
+	over    bool
+}
+
+func (c *counter) String() string {
+	if c.over {
+		return "more"
+	}
+	return fmt.Sprintf("%d bytes", c.n)
 }
 
 func (c *counter) Write(p []byte) (int, error) {
 	if len(p) > c.most-c.n {
-		return 0, fmt.Errorf("more than the %d bytes that the tensor's shape needs", c.most)
+		c.over = true
+		return 0, fmt.Errorf("more than the %d bytes that the shape needs", c.most)
 	}
 	n, err := c.w.Write(p)
 	c.n += n
