@@ -14769,3 +14769,312 @@ loop:
 done:
 	VZEROUPPER
 	RET
+
+// func absMaxAVX512(lanes *uint32, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·absMaxAVX512(SB), NOSPLIT, $0-24
+	MOVQ         lanes+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X8
+	VPBROADCASTD X8, Z8
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+
+loop:
+	VPANDD  (SI), Z8, Z4
+	VPMAXSD Z4, Z0, Z0
+	VPANDD  64(SI), Z8, Z5
+	VPMAXSD Z5, Z1, Z1
+	VPANDD  128(SI), Z8, Z6
+	VPMAXSD Z6, Z2, Z2
+	VPANDD  192(SI), Z8, Z7
+	VPMAXSD Z7, Z3, Z3
+	ADDQ    $0x00000100, SI
+	SUBQ    $0x40, CX
+	JNZ     loop
+	VPMAXSD Z1, Z0, Z0
+	VPMAXSD Z3, Z2, Z2
+	VPMAXSD Z2, Z0, Z0
+	VMOVUPS Z0, (DI)
+	VZEROUPPER
+	RET
+
+// func minMaxAVX512(lo *float32, hi *float32, x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·minMaxAVX512(SB), NOSPLIT, $0-32
+	MOVQ    lo+0(FP), DI
+	MOVQ    hi+8(FP), DX
+	MOVQ    x+16(FP), SI
+	MOVQ    n+24(FP), CX
+	VMOVUPS (DI), Z0
+	VMOVUPS (DX), Z2
+	VMOVUPS (DI), Z1
+	VMOVUPS (DX), Z3
+
+loop:
+	VMOVUPS (SI), Z4
+	VMINPS  Z0, Z4, Z0
+	VMAXPS  Z2, Z4, Z2
+	VMOVUPS 64(SI), Z5
+	VMINPS  Z1, Z5, Z1
+	VMAXPS  Z3, Z5, Z3
+	ADDQ    $0x00000080, SI
+	SUBQ    $0x20, CX
+	JNZ     loop
+	VMINPS  Z1, Z0, Z0
+	VMAXPS  Z3, Z2, Z2
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z2, (DX)
+	VZEROUPPER
+	RET
+
+// func quantize8AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·quantize8AVX512(SB), NOSPLIT, $0-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS inv+24(FP), Z0
+	VBROADCASTSS zero+28(FP), Z1
+	VBROADCASTSS lo+32(FP), Z2
+	VBROADCASTSS hi+36(FP), Z3
+	MOVL         $0x4e800000, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Z4
+	MOVL         $0xce800000, AX
+	VMOVD        AX, X5
+	VPBROADCASTD X5, Z5
+	VPXORD       Z6, Z6, Z6
+
+loop:
+	VMULPS        (SI), Z0, Z7
+	VMAXPS        Z5, Z7, Z7
+	VMINPS        Z4, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPADDD        Z1, Z7, Z7
+	VPMAXSD       Z2, Z7, Z7
+	VPMINSD       Z3, Z7, Z7
+	VPADDD        Z7, Z6, Z6
+	VPMOVDB       Z7, (DI)
+	ADDQ          $0x40, SI
+	ADDQ          $0x10, DI
+	SUBQ          $0x10, CX
+	JNZ           loop
+	VEXTRACTI64X4 $0x01, Z6, Y7
+	VPADDD        Y7, Y6, Y6
+	VEXTRACTI128  $0x01, Y6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VMOVD         X6, AX
+	MOVL          AX, sum+40(FP)
+	VZEROUPPER
+	RET
+
+// func quantize16AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·quantize16AVX512(SB), NOSPLIT, $0-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS inv+24(FP), Z0
+	VBROADCASTSS zero+28(FP), Z1
+	VBROADCASTSS lo+32(FP), Z2
+	VBROADCASTSS hi+36(FP), Z3
+	MOVL         $0x4e800000, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Z4
+	MOVL         $0xce800000, AX
+	VMOVD        AX, X5
+	VPBROADCASTD X5, Z5
+	VPXORD       Z6, Z6, Z6
+
+loop:
+	VMULPS        (SI), Z0, Z7
+	VMAXPS        Z5, Z7, Z7
+	VMINPS        Z4, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPADDD        Z1, Z7, Z7
+	VPMAXSD       Z2, Z7, Z7
+	VPMINSD       Z3, Z7, Z7
+	VPADDD        Z7, Z6, Z6
+	VPMOVDW       Z7, (DI)
+	ADDQ          $0x40, SI
+	ADDQ          $0x20, DI
+	SUBQ          $0x10, CX
+	JNZ           loop
+	VEXTRACTI64X4 $0x01, Z6, Y7
+	VPADDD        Y7, Y6, Y6
+	VEXTRACTI128  $0x01, Y6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0x4e, X6, X7
+	VPADDD        X7, X6, X6
+	VPSHUFD       $0xb1, X6, X7
+	VPADDD        X7, X6, X6
+	VMOVD         X6, AX
+	MOVL          AX, sum+40(FP)
+	VZEROUPPER
+	RET
+
+// func absMaxAVX2(lanes *uint32, x *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·absMaxAVX2(SB), NOSPLIT, $0-24
+	MOVQ         lanes+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X8
+	VPBROADCASTD X8, Y8
+	VPXOR        Y0, Y0, Y0
+	VPXOR        Y1, Y1, Y1
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+
+loop:
+	VPAND   (SI), Y8, Y4
+	VPMAXSD Y4, Y0, Y0
+	VPAND   32(SI), Y8, Y5
+	VPMAXSD Y5, Y1, Y1
+	VPAND   64(SI), Y8, Y6
+	VPMAXSD Y6, Y2, Y2
+	VPAND   96(SI), Y8, Y7
+	VPMAXSD Y7, Y3, Y3
+	ADDQ    $0x00000080, SI
+	SUBQ    $0x20, CX
+	JNZ     loop
+	VPMAXSD Y1, Y0, Y0
+	VPMAXSD Y3, Y2, Y2
+	VPMAXSD Y2, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VZEROUPPER
+	RET
+
+// func minMaxAVX2(lo *float32, hi *float32, x *float32, n int)
+// Requires: AVX
+TEXT ·minMaxAVX2(SB), NOSPLIT, $0-32
+	MOVQ    lo+0(FP), DI
+	MOVQ    hi+8(FP), DX
+	MOVQ    x+16(FP), SI
+	MOVQ    n+24(FP), CX
+	VMOVUPS (DI), Y0
+	VMOVUPS (DX), Y2
+	VMOVUPS (DI), Y1
+	VMOVUPS (DX), Y3
+
+loop:
+	VMOVUPS (SI), Y4
+	VMINPS  Y0, Y4, Y0
+	VMAXPS  Y2, Y4, Y2
+	VMOVUPS 32(SI), Y5
+	VMINPS  Y1, Y5, Y1
+	VMAXPS  Y3, Y5, Y3
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, CX
+	JNZ     loop
+	VMINPS  Y1, Y0, Y0
+	VMAXPS  Y3, Y2, Y2
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y2, (DX)
+	VZEROUPPER
+	RET
+
+// func quantize8AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+// Requires: AVX, AVX2
+TEXT ·quantize8AVX2(SB), NOSPLIT, $0-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS inv+24(FP), Y0
+	VBROADCASTSS zero+28(FP), Y1
+	VBROADCASTSS lo+32(FP), Y2
+	VBROADCASTSS hi+36(FP), Y3
+	MOVL         $0x4e800000, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Y4
+	MOVL         $0xce800000, AX
+	VMOVD        AX, X5
+	VPBROADCASTD X5, Y5
+	MOVL         $0x000000ff, AX
+	VMOVD        AX, X8
+	VPBROADCASTD X8, Y8
+	VPXOR        Y6, Y6, Y6
+
+loop:
+	VMULPS       (SI), Y0, Y7
+	VMAXPS       Y5, Y7, Y7
+	VMINPS       Y4, Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPADDD       Y1, Y7, Y7
+	VPMAXSD      Y2, Y7, Y7
+	VPMINSD      Y3, Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VPAND        Y8, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X9
+	VPACKSSDW    X9, X7, X9
+	VPACKUSWB    X9, X9, X9
+	VMOVQ        X9, (DI)
+	ADDQ         $0x20, SI
+	ADDQ         $0x08, DI
+	SUBQ         $0x08, CX
+	JNZ          loop
+	VEXTRACTI128 $0x01, Y6, X7
+	VPADDD       X7, X6, X6
+	VPSHUFD      $0x4e, X6, X7
+	VPADDD       X7, X6, X6
+	VPSHUFD      $0xb1, X6, X7
+	VPADDD       X7, X6, X6
+	VMOVD        X6, AX
+	MOVL         AX, sum+40(FP)
+	VZEROUPPER
+	RET
+
+// func quantize16AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+// Requires: AVX, AVX2
+TEXT ·quantize16AVX2(SB), NOSPLIT, $0-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS inv+24(FP), Y0
+	VBROADCASTSS zero+28(FP), Y1
+	VBROADCASTSS lo+32(FP), Y2
+	VBROADCASTSS hi+36(FP), Y3
+	MOVL         $0x4e800000, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Y4
+	MOVL         $0xce800000, AX
+	VMOVD        AX, X5
+	VPBROADCASTD X5, Y5
+	VPXOR        Y6, Y6, Y6
+
+loop:
+	VMULPS       (SI), Y0, Y7
+	VMAXPS       Y5, Y7, Y7
+	VMINPS       Y4, Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VPADDD       Y1, Y7, Y7
+	VPMAXSD      Y2, Y7, Y7
+	VPMINSD      Y3, Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y7, X9
+	VPACKSSDW    X9, X7, X9
+	VMOVDQU      X9, (DI)
+	ADDQ         $0x20, SI
+	ADDQ         $0x10, DI
+	SUBQ         $0x08, CX
+	JNZ          loop
+	VEXTRACTI128 $0x01, Y6, X7
+	VPADDD       X7, X6, X6
+	VPSHUFD      $0x4e, X6, X7
+	VPADDD       X7, X6, X6
+	VPSHUFD      $0xb1, X6, X7
+	VPADDD       X7, X6, X6
+	VMOVD        X6, AX
+	MOVL         AX, sum+40(FP)
+	VZEROUPPER
+	RET

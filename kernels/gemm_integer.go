@@ -85,62 +85,35 @@ func activationScale(x []float32, asymmetric bool) (scale, inv float32, zero int
 // quantizeActivations writes round(x*inv)+zero in a form, groups of x padded to groupPadded values with zeros. sums, if not
 // empty, receives the sum of each group's written values.
 func quantizeActivations(form activationForm, dst []byte, x []float32, inv float32, zero int32, group, groupPadded int, sums []float32) {
-	if group == groupPadded || len(x) <= group {
-		quantizeRun(form, dst, x, inv, zero, len(dst)/form.bytes())
-		if len(sums) == 0 {
-			return
-		}
+	if len(sums) == 0 && group == groupPadded {
+		group = len(x) // the padding follows the last group: one run
 	}
-	for g := 0; g*group < len(x); g++ {
-		part := x[g*group : min((g+1)*group, len(x))]
-		at := g * groupPadded
-		out := dst[at*form.bytes():]
-		if group != groupPadded && len(x) > group {
-			end := len(out) / form.bytes()
-			if (g+1)*group < len(x) {
-				end = groupPadded
-			}
-			quantizeRun(form, out, part, inv, zero, end)
+	for g, k0 := 0, 0; k0 < len(x); g, k0 = g+1, k0+group {
+		part := x[k0:min(k0+group, len(x))]
+		out := dst[g*groupPadded*form.bytes():]
+		n := groupPadded
+		if k0+group >= len(x) {
+			n = len(out) / form.bytes()
 		}
+		sum := quantizeRun(form, out, part, inv, zero, n)
 		if len(sums) > 0 {
-			sums[g] = float32(sumActivations(form, out, len(part)))
+			sums[g] = float32(sum)
 		}
 	}
 }
 
-// quantizeRun quantizes x and pads it with zeros to n values.
-func quantizeRun(form activationForm, dst []byte, x []float32, inv float32, zero int32, n int) {
+// quantizeRun quantizes x, pads it with zeros to n values, and returns the sum.
+func quantizeRun(form activationForm, dst []byte, x []float32, inv float32, zero int32, n int) (sum int32) {
 	switch form {
 	case formInt16:
-		for i, v := range x {
-			form.store(dst, i, quantizeOne(v, inv, zero, -128, 127))
-		}
+		sum = quantizeWords(dst, x, inv, zero, -128, 127)
 	case formUint8:
-		quantize(dst[:len(x)], x, inv, zero+128, 0, 255)
+		sum = quantize(dst, x, inv, zero+128, 0, 255) - 128*int32(len(x))
 	default:
-		quantize(dst[:len(x)], x, inv, zero, -128, 127)
+		sum = quantize(dst, x, inv, zero, -128, 127)
 	}
 	for i := len(x); i < n; i++ {
 		form.store(dst, i, 0)
-	}
-}
-
-func sumActivations(form activationForm, a []byte, n int) int32 {
-	var sum int32
-	switch form {
-	case formInt16:
-		for i := range n {
-			sum += int32(int16(a[2*i]) | int16(a[2*i+1])<<8)
-		}
-	case formUint8:
-		for _, v := range a[:n] {
-			sum += int32(v)
-		}
-		sum -= 128 * int32(n)
-	default:
-		for _, v := range a[:n] {
-			sum += int32(int8(v))
-		}
 	}
 	return sum
 }

@@ -298,3 +298,43 @@ func int4AVX2(e *expand)
 //
 //go:noescape
 func transpose4AVX2(dst *float32, src *float32, dstStride int, srcStride int, k int)
+
+// absMaxAVX512 writes the greatest magnitudes, as bits, that the lanes of a vector saw; n is a multiple of four vectors.
+//
+//go:noescape
+func absMaxAVX512(lanes *uint32, x *float32, n int)
+
+// minMaxAVX512 lowers and raises the lanes at lo and hi to the numbers that they see; n is a multiple of two vectors.
+//
+//go:noescape
+func minMaxAVX512(lo *float32, hi *float32, x *float32, n int)
+
+// quantize8AVX512 writes clamp(round(x*inv)+zero, lo, hi), a byte each, and returns their sum; n is a multiple of a vector.
+//
+//go:noescape
+func quantize8AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+
+// quantize16AVX512 writes clamp(round(x*inv)+zero, lo, hi), a byte pair each, and returns their sum; n is a multiple of a vector.
+//
+//go:noescape
+func quantize16AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+
+// absMaxAVX2 writes the greatest magnitudes, as bits, that the lanes of a vector saw; n is a multiple of four vectors.
+//
+//go:noescape
+func absMaxAVX2(lanes *uint32, x *float32, n int)
+
+// minMaxAVX2 lowers and raises the lanes at lo and hi to the numbers that they see; n is a multiple of two vectors.
+//
+//go:noescape
+func minMaxAVX2(lo *float32, hi *float32, x *float32, n int)
+
+// quantize8AVX2 writes clamp(round(x*inv)+zero, lo, hi), a byte each, and returns their sum; n is a multiple of a vector.
+//
+//go:noescape
+func quantize8AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+
+// quantize16AVX2 writes clamp(round(x*inv)+zero, lo, hi), a byte pair each, and returns their sum; n is a multiple of a vector.
+//
+//go:noescape
+func quantize16AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)

@@ -167,12 +167,26 @@ func minMaxGeneric(x []float32) (lo, hi float32) {
 	return lo + 0, hi + 0 // -0 becomes 0, since which of the two zeros is met first depends on the order
 }
 
-// quantizeGeneric writes the low byte of clamp(round(x*inv)+zero, lo, hi). Products beyond ±2^30 saturate; NaN gives lo.
-func quantizeGeneric(dst []byte, x []float32, inv float32, zero, lo, hi int32) {
+// quantizeGeneric writes the low byte of clamp(round(x*inv)+zero, lo, hi) and returns the sum of what it clamped. Products
+// beyond ±2^30 saturate; NaN gives lo.
+func quantizeGeneric(dst []byte, x []float32, inv float32, zero, lo, hi int32) (sum int32) {
 	dst = dst[:len(x)]
 	for i, v := range x {
-		dst[i] = byte(quantizeOne(v, inv, zero, lo, hi))
+		q := quantizeOne(v, inv, zero, lo, hi)
+		dst[i] = byte(q)
+		sum += q
 	}
+	return sum
+}
+
+// quantizeWordsGeneric writes the low two bytes.
+func quantizeWordsGeneric(dst []byte, x []float32, inv float32, zero, lo, hi int32) (sum int32) {
+	for i, v := range x {
+		q := quantizeOne(v, inv, zero, lo, hi)
+		dst[2*i], dst[2*i+1] = byte(q), byte(q>>8)
+		sum += q
+	}
+	return sum
 }
 
 func quantizeOne(v, inv float32, zero, lo, hi int32) int32 {

@@ -39,6 +39,12 @@ func main() {
 		t.int4()
 	}
 	transpose()
+	for _, t := range []*target{avx512, avx2} {
+		t.absMax()
+		t.minMax()
+		t.quantize(1)
+		t.quantize(2)
+	}
 	Generate()
 }
 
