@@ -1,7 +1,6 @@
 package audio
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -46,62 +46,30 @@ func loadGolden(t *testing.T, dir string) *golden {
 // readTensors reads a whole safetensors file as float32.
 func readTensors(t *testing.T, path string) map[string][]float32 {
 	t.Helper()
-	raw, err := os.ReadFile(path)
+	c, err := formats.Open(path, formats.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := binary.LittleEndian.Uint64(raw)
-	head := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw[8:8+n], &head); err != nil {
-		t.Fatal(err)
-	}
-	raw = raw[8+n:]
+	defer c.Close()
 	out := map[string][]float32{}
-	for name, h := range head {
-		var e struct {
-			Dtype string
-			At    [2]int `json:"data_offsets"`
+	for _, name := range c.Names() {
+		tensor, _ := c.Tensor(name)
+		v := make([]float32, tensor.Len())
+		if tensor.DType == formats.I64 || tensor.DType == formats.I32 {
+			n := make([]int64, len(v))
+			err = tensor.Int64s(n, 0)
+			for i, x := range n {
+				v[i] = float32(x)
+			}
+		} else {
+			err = tensor.Float32s(v, 0)
 		}
-		if json.Unmarshal(h, &e); e.Dtype == "" {
-			continue
-		}
-		b := raw[e.At[0]:e.At[1]]
-		var v []float32
-		switch e.Dtype {
-		case "F32":
-			for ; len(b) > 0; b = b[4:] {
-				v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(b)))
-			}
-		case "F16":
-			for ; len(b) > 0; b = b[2:] {
-				v = append(v, half(binary.LittleEndian.Uint16(b)))
-			}
-		case "I64":
-			for ; len(b) > 0; b = b[8:] {
-				v = append(v, float32(int64(binary.LittleEndian.Uint64(b))))
-			}
-		case "I32":
-			for ; len(b) > 0; b = b[4:] {
-				v = append(v, float32(int32(binary.LittleEndian.Uint32(b))))
-			}
-		default:
-			continue
+		if err != nil {
+			t.Fatal(err)
 		}
 		out[name] = v
 	}
 	return out
-}
-
-func half(h uint16) float32 {
-	m, e := float64(h&1023), int(h>>10&31)
-	v := math.Ldexp(m+1024, e-25)
-	if e == 0 {
-		v = math.Ldexp(m, -24)
-	}
-	if h>>15 != 0 {
-		v = -v
-	}
-	return float32(v)
 }
 
 func (g *golden) input(t *testing.T, name string) (string, bool) {
