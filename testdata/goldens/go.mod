@@ -1,0 +1,3 @@
+module github.com/mmconv/mmconv/testdata/goldens
+
+go 1.26.0
