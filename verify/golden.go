@@ -84,7 +84,7 @@ type expectedFile struct {
 }
 
 // LoadCase reads a case's folder. Expected tensors and inputs are checked to be there; their data is read when it is used.
-func LoadCase(dir string) (c *Case, err error) {
+func LoadCase(dir string) (_ *Case, err error) {
 	path := filepath.Join(dir, "case.json")
 	raw, err := readBounded(path, maxCaseFile)
 	if err != nil {
@@ -97,11 +97,11 @@ func LoadCase(dir string) (c *Case, err error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	c = &Case{Dir: dir, Name: f.Name, System: f.System, Kind: f.Kind, Row: f.Row, Notes: f.Notes, Inputs: map[string]Input{}}
+	c := &Case{Dir: dir, Name: f.Name, System: f.System, Kind: f.Kind, Row: f.Row, Notes: f.Notes, Inputs: map[string]Input{}}
 	defer func() {
 		if err != nil {
 			c.Close()
-			c, err = nil, fmt.Errorf("%s: %w", path, err)
+			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}()
 	if c.Name == "" {
@@ -121,7 +121,10 @@ func LoadCase(dir string) (c *Case, err error) {
 	if c.reference, err = c.openTensors("expected.safetensors", stores); err != nil {
 		return nil, err
 	}
-	return c, c.readExpected(f)
+	if err = c.readExpected(f); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Close releases the case's files.

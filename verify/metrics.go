@@ -6,13 +6,15 @@ import (
 )
 
 // Moments are running sums over pairs of reference and candidate values, from which every metric is computed, so that a
-// tensor is looked at once and samples can be streamed.
+// tensor is looked at once and samples can be streamed. A candidate that is not finite where the reference is makes every
+// metric its worst.
 type Moments struct {
 	N                   int64
 	Ref2, Got2, RefGot  float64 // sums of squares and of products
 	Diff2, DiffAbs      float64
 	MaxDiff, MaxRef     float64
 	NaN, Inf, Saturated int64 // in the candidate; Saturated: beyond the range of float16
+	Broken              int64 // the candidate is not finite where the reference is
 	RefNonFinite        int64 // in the reference
 }
 
@@ -37,6 +39,9 @@ func (m *Moments) Add(ref, got []float32) {
 		}
 		d := math.Abs(g - r)
 		if math.IsNaN(d) || math.IsInf(d, 0) {
+			if !math.IsNaN(r) && !math.IsInf(r, 0) {
+				m.Broken++
+			}
 			continue
 		}
 		m.N++
@@ -72,6 +77,9 @@ func RegisterMetric(order int, m Metric) (none struct{}) {
 // Metrics returns all metrics in the order of their columns.
 func Metrics() []Metric { return slices.Clone(metrics) }
 
+// worstError stands for an error that is not finite, which JSON cannot hold.
+const worstError = math.MaxFloat32
+
 // MaxSQNR is reported, in dB, for a candidate that equals the reference: an infinite ratio is no JSON number.
 const MaxSQNR = 200.0
 
@@ -80,13 +88,16 @@ var (
 	_ = RegisterMetric(0, Metric{Name: "cosine", Title: "cosine", Higher: true, Of: cosine})
 	// SQNR is the signal-to-quantization-noise ratio, 10 log10(sum ref^2 / sum (got-ref)^2), in dB.
 	_ = RegisterMetric(1, Metric{Name: "sqnr_db", Title: "SQNR dB", Higher: true, Of: sqnr})
-	_ = RegisterMetric(2, Metric{Name: "max_abs", Title: "max abs", Of: func(m *Moments) float64 { return m.MaxDiff }})
-	_ = RegisterMetric(3, Metric{Name: "mean_abs", Title: "mean abs", Of: func(m *Moments) float64 { return m.DiffAbs / float64(max(m.N, 1)) }})
+	_ = RegisterMetric(2, Metric{Name: "max_abs", Title: "max abs", Of: maxAbs})
+	_ = RegisterMetric(3, Metric{Name: "mean_abs", Title: "mean abs", Of: meanAbs})
 	// Relative L2 is ||got - ref|| / ||ref||.
 	_ = RegisterMetric(4, Metric{Name: "rel_l2", Title: "rel L2", Of: relL2})
 )
 
 func cosine(m *Moments) float64 {
+	if m.Broken > 0 {
+		return -1
+	}
 	if m.Ref2 == 0 && m.Got2 == 0 {
 		return 1
 	}
@@ -101,6 +112,8 @@ func cosine(m *Moments) float64 {
 
 func sqnr(m *Moments) float64 {
 	switch {
+	case m.Broken > 0:
+		return -MaxSQNR
 	case m.Diff2 == 0:
 		return MaxSQNR
 	case m.Ref2 == 0:
@@ -109,12 +122,28 @@ func sqnr(m *Moments) float64 {
 	return max(-MaxSQNR, min(MaxSQNR, 10*math.Log10(m.Ref2/m.Diff2)))
 }
 
+func maxAbs(m *Moments) float64 {
+	if m.Broken > 0 {
+		return worstError
+	}
+	return m.MaxDiff
+}
+
+func meanAbs(m *Moments) float64 {
+	if m.Broken > 0 {
+		return worstError
+	}
+	return m.DiffAbs / float64(max(m.N, 1))
+}
+
 func relL2(m *Moments) float64 {
 	switch {
+	case m.Broken > 0:
+		return worstError
 	case m.Diff2 == 0:
 		return 0
 	case m.Ref2 == 0:
-		return math.MaxFloat32
+		return worstError
 	}
 	return math.Sqrt(m.Diff2 / m.Ref2)
 }

@@ -44,10 +44,17 @@ func TestCounters(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	var m Moments
 	m.Add([]float32{1, 1, 1, inf, 1}, []float32{nan, inf, 70000, inf, 1})
-	if m.NaN != 1 || m.Inf != 2 || m.Saturated != 1 || m.RefNonFinite != 1 || m.N != 2 {
+	if m.NaN != 1 || m.Inf != 2 || m.Saturated != 1 || m.RefNonFinite != 1 || m.N != 2 || m.Broken != 2 {
 		t.Errorf("counted %+v", m)
 	}
-	if c := cosine(&m); math.IsNaN(c) {
-		t.Error("a value that is not finite reached the sums")
+	for _, x := range Metrics() {
+		if v := x.Of(&m); x.Higher && v > -1 || !x.Higher && v < worstError {
+			t.Errorf("%s is %v for a candidate that is not finite", x.Name, v)
+		}
+	}
+	m = Moments{}
+	m.Add([]float32{inf, 1}, []float32{inf, 1})
+	if m.Broken != 0 || cosine(&m) != 1 {
+		t.Error("a reference that is not finite was held against the candidate")
 	}
 }

@@ -182,9 +182,6 @@ func (res *ParityResult) missing(e *Expected, why error, o ParityOptions) {
 	res.add(e, row)
 }
 
-// hugeError stands for errors that are not finite, which JSON cannot hold.
-const hugeError = math.MaxFloat32
-
 func compareRow(e *Expected, ours, theirs []float32, skip func(i int) bool) Row {
 	var m Moments
 	row := Row{}
@@ -201,17 +198,17 @@ func compareRow(e *Expected, ours, theirs []float32, skip func(i int) bool) Row 
 		d := math.Abs(float64(got) - float64(want))
 		used := d / (atol + rtol*math.Abs(float64(want)))
 		if math.IsNaN(d) || math.IsInf(d, 0) {
-			d, used = hugeError, hugeError
+			d, used = worstError, worstError
 		}
-		row.MaxAbs, row.Used = max(row.MaxAbs, d), max(row.Used, min(used, hugeError))
+		row.MaxAbs, row.Used = max(row.MaxAbs, d), max(row.Used, min(used, worstError))
 	}
 	row.Cosine, row.RelL2 = cosine(&m), relL2(&m)
 	switch {
 	case row.MaxAbs == 0:
 	case m.MaxRef == 0:
-		row.Rel = hugeError
+		row.Rel = worstError
 	default:
-		row.Rel = min(row.MaxAbs/m.MaxRef, hugeError)
+		row.Rel = min(row.MaxAbs/m.MaxRef, worstError)
 	}
 	return row
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/olekukonko/tablewriter"
@@ -44,6 +45,7 @@ func WriteRows(w io.Writer, head []string, rows [][]string) error { return table
 
 // table prints rows under a head, the first column to the left and numbers to the right.
 func table(w io.Writer, head []string, rows [][]string) error {
+	head, rows = filled(head, rows)
 	align := make([]tw.Align, len(head))
 	for i := range align {
 		align[i] = tw.AlignRight
@@ -51,7 +53,8 @@ func table(w io.Writer, head []string, rows [][]string) error {
 			align[i] = tw.AlignLeft
 		}
 	}
-	t := tablewriter.NewTable(w,
+	var b strings.Builder
+	t := tablewriter.NewTable(&b,
 		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
 			Borders: tw.BorderNone,
 			Settings: tw.Settings{
@@ -68,7 +71,40 @@ func table(w io.Writer, head []string, rows [][]string) error {
 	if err := t.Bulk(rows); err != nil {
 		return err
 	}
-	return t.Render()
+	if err := t.Render(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filled leaves out the columns that hold nothing.
+func filled(head []string, rows [][]string) ([]string, [][]string) {
+	empty := func(col int) bool {
+		return !slices.ContainsFunc(rows, func(r []string) bool { return r[col] != "" })
+	}
+	var keep []int
+	for i := range head {
+		if !empty(i) || len(rows) == 0 {
+			keep = append(keep, i)
+		}
+	}
+	pick := func(cells []string) []string {
+		out := make([]string, len(keep))
+		for i, k := range keep {
+			out[i] = cells[k]
+		}
+		return out
+	}
+	out := make([][]string, len(rows))
+	for i, r := range rows {
+		out[i] = pick(r)
+	}
+	return pick(head), out
 }
 
 // numeric reports whether a column holds figures.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/exec"
+	"github.com/mmconv/mmconv/graph/fuse"
 	"github.com/mmconv/mmconv/graph/models"
 	"github.com/mmconv/mmconv/quant"
 )
@@ -53,6 +54,25 @@ func (s *Session) Close() {
 	if s.cleanup != nil {
 		s.cleanup()
 	}
+}
+
+// fused returns a session of the same model whose graph went through the fusion passes, with an engine of its own.
+func (s *Session) fused() (*Session, error) {
+	g := s.Graph()
+	if s.Manifest == nil {
+		var err error
+		if g, _, err = fuse.Run(g, fuse.Options{}); err != nil {
+			return nil, err
+		}
+	}
+	e, err := exec.New(g, exec.Options{Threads: s.Engine.Threads()})
+	if err != nil {
+		return nil, err
+	}
+	loaded, model := *s.Loaded, *s.Model
+	model.Graph = g
+	loaded.Model = &model
+	return &Session{Loaded: &loaded, Path: s.Path, Engine: e, MaxPixels: s.MaxPixels, cache: s.cache}, nil
 }
 
 // Graph returns the model's graph.
