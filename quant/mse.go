@@ -144,7 +144,7 @@ func searchScale(x []float32, start float64, lo, hi int) fit {
 	var best fit
 	waited := 0
 	for range mseMost {
-		f := fitScale(x, float32(1/start), int32(lo), int32(hi))
+		f := fitScale(x, float32(1/start), lo, hi)
 		if f.gain() > best.gain() {
 			best, waited = f, 0
 		} else if waited++; waited == msePatience {
@@ -154,7 +154,7 @@ func searchScale(x []float32, start float64, lo, hi int) fit {
 	}
 	// Rounding with the refitted scale can only be better.
 	for range 2 {
-		f := fitScale(x, float32(1/best.scale()), int32(lo), int32(hi))
+		f := fitScale(x, float32(1/best.scale()), lo, hi)
 		if !(f.gain() > best.gain()) {
 			break
 		}
@@ -166,24 +166,38 @@ func searchScale(x []float32, start float64, lo, hi int) fit {
 // magic shifts a number's fraction out of a float32's mantissa, rounding to nearest, ties to even, for |p| < 2^22.
 const magic = 1<<23 + 1<<22
 
-// fitScale rounds x*inv to integers in lo..hi.
-func fitScale(x []float32, inv float32, lo, hi int32) fit {
-	var xq float64
-	var qq int64
-	limit := float32(1 << 21)
-	for _, v := range x {
-		p := v * inv
-		if !(p < limit) {
-			p = limit
-		} else if p < -limit {
-			p = -limit
+// fitScale rounds x*inv to integers in lo..hi. There are four sums, so that additions need not wait for each other.
+func fitScale(x []float32, inv float32, lo, hi int) fit {
+	l, h := float32(lo), float32(hi)
+	clamp := func(v float32) float64 {
+		p := float32(v * inv)
+		if p > h {
+			p = h
 		}
-		q := int32(math.Float32bits(p+magic)) - int32(math.Float32bits(magic))
-		q = min(max(q, lo), hi)
-		xq += float64(float64(v) * float64(q))
-		qq += int64(q * q)
+		if p < l {
+			p = l
+		}
+		return float64(p + magic - magic)
 	}
-	return fit{xq, float64(qq)}
+	var xq, qq [4]float64
+	for ; len(x) >= 4; x = x[4:] {
+		x := x[:4]
+		a, b, c, d := clamp(x[0]), clamp(x[1]), clamp(x[2]), clamp(x[3])
+		xq[0] += float64(float64(x[0]) * a)
+		xq[1] += float64(float64(x[1]) * b)
+		xq[2] += float64(float64(x[2]) * c)
+		xq[3] += float64(float64(x[3]) * d)
+		qq[0] += float64(a * a)
+		qq[1] += float64(b * b)
+		qq[2] += float64(c * c)
+		qq[3] += float64(d * d)
+	}
+	for i, v := range x {
+		a := clamp(v)
+		xq[i] += float64(float64(v) * a)
+		qq[i] += float64(a * a)
+	}
+	return fit{xq[0] + xq[1] + xq[2] + xq[3], qq[0] + qq[1] + qq[2] + qq[3]}
 }
 
 // squaredError is Σ(x - scale q)² with the stored values that kernels.QuantizeRTN would choose, relative to their zero.
@@ -194,7 +208,7 @@ func squaredError(x []float32, scale float32, lo, hi int) float64 {
 	}
 	var sum float64
 	for _, v := range x {
-		p := math.RoundToEven(float64(v * inv))
+		p := math.RoundToEven(float64(float32(v * inv)))
 		q := min(max(p, float64(lo)), float64(hi))
 		d := float64(v) - float64(float64(scale)*q)
 		sum += float64(d * d)
