@@ -100,6 +100,10 @@ const (
 	TileDynamic TilingKind = "dynamic"
 	// TileQuarters is Idefics2's: four quarters, row by row, then the picture itself.
 	TileQuarters TilingKind = "quarters"
+	// TileSlices is MiniCPM-V's and LLaVA-UHD's: the picture with about Size x Size pixels in all and its ratio, sides
+	// multiples of Patch; then, where it has more pixels than that, slices of about as many pixels, row by row, in the
+	// grid of at most MaxTiles whose ratio is nearest.
+	TileSlices TilingKind = "slices"
 )
 
 // Tiling says how a picture is cut into tiles of Size x Size pixels.
@@ -114,6 +118,7 @@ type Tiling struct {
 	MinTiles  int      `json:"min_tiles,omitempty"`
 	MaxTiles  int      `json:"max_tiles,omitempty"`
 	Thumbnail bool     `json:"thumbnail,omitempty"`
+	Patch     int      `json:"patch,omitempty"`
 }
 
 // Normalize turns a byte x into (x * scale - mean) / std, per channel.
@@ -248,6 +253,14 @@ func (t *Tiling) check() error {
 		if t.MinTiles < 1 || t.MaxTiles < t.MinTiles || t.MaxTiles > maxTiles || t.Size*t.Size*t.MaxTiles > maxSide*maxSide {
 			return fmt.Errorf("from %d to %d tiles of %d pixels: expected 1 <= min <= max <= %d, and %d pixels in all at most",
 				t.MinTiles, t.MaxTiles, t.Size, maxTiles, maxSide*maxSide)
+		}
+	case TileSlices:
+		if err := checkSides(t.Size, t.Patch); err != nil {
+			return err
+		}
+		if t.MaxTiles < 1 || t.MaxTiles > maxTiles || t.Size*t.Size*t.MaxTiles > maxSide*maxSide {
+			return fmt.Errorf("%d tiles of %d x %d pixels: expected 1 to %d, and %d pixels in all at most",
+				t.MaxTiles, t.Size, t.Size, maxTiles, maxSide*maxSide)
 		}
 	case TileQuarters:
 		return nil

@@ -32,6 +32,11 @@ type hfImage struct {
 	SizeDivisor          *int        `json:"size_divisor"`
 	ImageSize            int         `json:"image_size"`
 	MinSize              *int        `json:"min_size"`
+	MaxSliceNums         *int        `json:"max_slice_nums"`
+	ScaleResolution      *int        `json:"scale_resolution"`
+	PatchSize            *int        `json:"patch_size"`
+	NormMean             *hfChannels `json:"norm_mean"`
+	NormStd              *hfChannels `json:"norm_std"`
 }
 
 // hfSize is a size as an integer, as [height, width] or as an object.
@@ -129,6 +134,7 @@ var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){
 	"ViltImageProcessor":        hfVilt,
 	"Idefics2ImageProcessor":    hfIdefics2,
 	"VLMImageProcessor":         hfDeepSeek,
+	"MiniCPMVImageProcessor":    hfMiniCPM,
 }
 
 // ImageProcessorTypes lists the image processor classes that ImageFromPreprocessorConfig knows.
@@ -378,6 +384,12 @@ func hfDeepSeek(c *hfImage) (*Image, error) {
 		},
 		Normalize: c.normalize(CLIPMean, CLIPStd),
 	}, nil
+}
+
+// hfMiniCPM is MiniCPMVImageProcessor of openbmb's MiniCPM-V 2.5 and 2.6 (image_processing_minicpmv.py of the releases).
+func hfMiniCPM(c *hfImage) (*Image, error) {
+	return ImageSlices(or(c.ScaleResolution, 448), or(c.PatchSize, 14), or(c.MaxSliceNums, 9),
+		or(c.NormMean, HalfMean), or(c.NormStd, HalfStd)), nil
 }
 
 // toByte cuts a number to an integer from 0 to 255.

@@ -70,6 +70,16 @@ func ImageXComposer25(tile, hdNum int) *Image {
 	return p
 }
 
+// ImageSlices is the slice_image of MiniCPM-V and of LLaVA-UHD: slices of about size x size pixels (448, 336), sides
+// multiples of the patch, at most maxSlices of them beside the whole picture. Tiles differ in size.
+func ImageSlices(size, patch, maxSlices int, mean, std []float64) *Image {
+	return &Image{
+		Tiling:    &Tiling{Kind: TileSlices, Filter: Bicubic, Size: size, Patch: patch, MaxTiles: maxSlices},
+		Normalize: torchNormalize(mean, std),
+		Layout:    LayoutMasked,
+	}
+}
+
 // ImagePixelBERT is pixelbert_transform of dandelin/ViLT: the short side to size, the long side to at most 1333/800 of it,
 // both multiples of 32.
 func ImagePixelBERT(size int) *Image {

@@ -14,6 +14,8 @@ func cut(m *RGB, t *pipeline.Tiling) (tiles []*RGB, rows, columns int, err error
 		return cutAnyRes(m, t)
 	case pipeline.TileDynamic:
 		return cutDynamic(m, t)
+	case pipeline.TileSlices:
+		return cutSlices(m, t)
 	case pipeline.TileQuarters:
 		w, h := m.Width/2, m.Height/2
 		if w == 0 || h == 0 {
@@ -95,6 +97,62 @@ func dynamicGrid(t *pipeline.Tiling, height, width int) (rows, columns int) {
 		}
 	}
 	return rows, columns
+}
+
+// cutSlices is slice_image of MiniCPM-V (modeling_minicpmv.py), which is LLaVA-UHD's. Without slices the grid is 0 x 0.
+func cutSlices(m *RGB, t *pipeline.Tiling) ([]*RGB, int, int, error) {
+	w, h := float64(m.Width), float64(m.Height)
+	wanted := min(int(math.Ceil(min(w*h/float64(t.Size*t.Size), 1<<20))), t.MaxTiles)
+	whole, wholeHeight := sliceSize(t, w, h, wanted <= 1)
+	if err := checkSize(whole, wholeHeight, DefaultMaxPixels); err != nil {
+		return nil, 0, 0, err
+	}
+	tiles := []*RGB{m.Resize(whole, wholeHeight, t.Filter)}
+	if wanted <= 1 {
+		return tiles, 0, 0, nil
+	}
+	columns, rows := 1, 1
+	nearest := math.Inf(1)
+	for n := wanted - 1; n <= wanted+1; n++ {
+		if n == 1 || n > t.MaxTiles {
+			continue
+		}
+		for c := 1; c <= n; c++ {
+			if n%c != 0 {
+				continue
+			}
+			if d := math.Abs(math.Log(w/h) - math.Log(float64(c)/float64(n/c))); d < nearest {
+				nearest, columns, rows = d, c, n/c
+			}
+		}
+	}
+	sw, sh := sliceSize(t, float64(roundTo(w, columns))/float64(columns), float64(roundTo(h, rows))/float64(rows), true)
+	if err := checkSize(sw*columns, sh*rows, DefaultMaxPixels); err != nil {
+		return nil, 0, 0, err
+	}
+	inner := m.Resize(sw*columns, sh*rows, t.Filter)
+	for y := range rows {
+		for x := range columns {
+			tiles = append(tiles, inner.crop(x*sw, y*sh, sw, sh, nil))
+		}
+	}
+	return tiles, rows, columns, nil
+}
+
+// sliceSize is find_best_resize: Size x Size pixels in all with the ratio of w x h, which smaller pictures have only with
+// enlarge, and both sides multiples of Patch.
+func sliceSize(t *pipeline.Tiling, w, h float64, enlarge bool) (width, height int) {
+	if size := float64(t.Size); w*h > size*size || enlarge {
+		ratio := w / h
+		h = math.Trunc(size / math.Sqrt(ratio))
+		w = math.Trunc(h * ratio)
+	}
+	return roundTo(w, t.Patch), roundTo(h, t.Patch)
+}
+
+// roundTo rounds to the nearest multiple of n, at least n.
+func roundTo(x float64, n int) int {
+	return max(int(math.RoundToEven(x/float64(n)))*n, n)
 }
 
 // grid cuts a picture whose sides are multiples of size into squares, row by row.
