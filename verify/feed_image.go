@@ -49,7 +49,7 @@ func feedImages(r *Run) error {
 			r.Set("pixel_attention_mask", mask)
 		}
 	}
-	if r.Graph().Value("pixel_values") == nil {
+	if name == "pixels" && r.isInput("pixel_values") { // the normalisation is folded away
 		r.Offer("pixel_values", func() (*graph.Tensor, error) {
 			t, err := batch.PixelValues()
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/mmconv/mmconv/graph"
 )
@@ -176,8 +177,11 @@ func (e *Expected) bounds() (atol, rtol float64) {
 // missing adds the row of a value that cannot be had. Values that fusion removed from a converted graph are information.
 func (res *ParityResult) missing(e *Expected, why error, o ParityOptions) {
 	row := Row{Verdict: Fail, Note: why.Error()}
-	if o.Convert != nil && errors.Is(why, ErrNoValue) && !e.Final {
-		row = Row{Verdict: Info, Note: "fused away"}
+	if o.Convert != nil && !e.Final {
+		row.Verdict = Info
+		if errors.Is(why, ErrNoValue) {
+			row.Note = "fused away"
+		}
 	}
 	res.add(e, row)
 }
@@ -216,6 +220,14 @@ func compareRow(e *Expected, ours, theirs []float32, skip func(i int) bool) Row 
 // squeeze drops axes of size 1: a waveform is recorded with a batch axis or without one.
 func squeeze(s graph.Shape) graph.Shape {
 	return slices.DeleteFunc(slices.Clone(s), func(d int) bool { return d == 1 })
+}
+
+// Reason says in one line why the case could not be run.
+func (res *ParityResult) Reason() string {
+	if strings.HasPrefix(res.Error, res.Case+":") {
+		return res.Error
+	}
+	return res.Case + ": " + res.Error
 }
 
 // Failed returns how many rows do not hold.

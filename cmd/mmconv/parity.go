@@ -59,7 +59,7 @@ against the case's final outputs; all other rows are information.`,
 				results = append(results, r)
 				switch {
 				case r.Error != "":
-					broken = append(broken, r.Case+": "+r.Error)
+					broken = append(broken, r.Reason())
 				case !r.OK:
 					failed = append(failed, fmt.Sprintf("%s: %d rows do not hold, the first: %s", r.Case, r.Failed(), r.FirstFailed()))
 				}
