@@ -153,21 +153,20 @@ func cleanUp(final string) {
 			continue
 		}
 		path := filepath.Join(filepath.Dir(final), name)
-		if partialName.MatchString(name) || oldName.MatchString(name) {
-			f, err := os.Open(path)
-			if err != nil {
-				continue
-			}
-			if !tryLock(f) { // someone is at work on it
-				f.Close()
-				continue
-			}
-			if _, err := os.Lstat(final); oldName.MatchString(name) && errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case oldName.MatchString(name):
+			if _, err := os.Lstat(final); errors.Is(err, fs.ErrNotExist) {
 				os.Rename(path, final)
 			} else {
 				os.RemoveAll(path)
 			}
-			f.Close()
+		case partialName.MatchString(name):
+			if f, err := os.Open(path); err == nil {
+				if tryLock(f) { // else someone is at work on it
+					os.RemoveAll(path)
+				}
+				f.Close()
+			}
 		}
 	}
 }

@@ -20,6 +20,7 @@ type file struct {
 	f      *os.File
 	mapped mmap.MMap // nil when read with ReadAt
 	closed atomic.Bool
+	use    sync.RWMutex // held for reading while values are read, so that close does not take the memory away
 
 	hashOnce sync.Once
 	hash     string
@@ -50,6 +51,8 @@ func (s *file) close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
+	s.use.Lock()
+	defer s.use.Unlock()
 	var err error
 	if s.mapped != nil {
 		err = s.mapped.Unmap()
@@ -109,22 +112,30 @@ func (s *file) sha256() (string, error) {
 		h := sha256.New()
 		const chunk = 1 << 20
 		var buf []byte
-		for off := int64(0); off < s.size; {
-			n := min(chunk, s.size-off)
-			p := s.view(off, n)
-			if p == nil {
-				if buf == nil {
-					buf = make([]byte, chunk)
-				}
-				p = buf[:n]
-				if s.hashErr = s.read(p, off); s.hashErr != nil {
-					return
-				}
-			}
-			h.Write(p)
-			off += n
+		for off := int64(0); off < s.size && s.hashErr == nil; off += chunk {
+			s.hashErr = s.hashChunk(h, off, min(chunk, s.size-off), &buf)
+		}
+		if s.hashErr != nil {
+			return
 		}
 		s.hash = hex.EncodeToString(h.Sum(nil))
 	})
 	return s.hash, s.hashErr
+}
+
+func (s *file) hashChunk(h io.Writer, off, n int64, buf *[]byte) error {
+	s.use.RLock()
+	defer s.use.RUnlock()
+	p := s.view(off, n)
+	if p == nil {
+		if *buf == nil {
+			*buf = make([]byte, n) // the first chunk is the longest
+		}
+		p = (*buf)[:n]
+		if err := s.read(p, off); err != nil {
+			return err
+		}
+	}
+	_, err := h.Write(p)
+	return err
 }

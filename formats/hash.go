@@ -51,7 +51,7 @@ func (c *Checkpoint) Files() []File {
 }
 
 // HashAsync starts to hash the weights, workers files at a time (at least one), while the caller goes on reading them. The
-// function that it returns waits for the end; SHA256 answers at once afterwards. The checkpoint must not be closed before.
+// function that it returns waits for the end; SHA256 answers at once afterwards. Close ends it early.
 func (c *Checkpoint) HashAsync(workers int) (wait func() error) {
 	files := c.Files()
 	// The largest first, so that it does not start last and keep everyone waiting.

@@ -423,3 +423,30 @@ func TestTensorRanges(t *testing.T) {
 		}
 	}
 }
+
+// Closing while others read must give them errors, not take the memory from under them.
+func TestCloseWhileReading(t *testing.T) {
+	var file bytes.Buffer
+	if err := WriteSafetensors(&file, nil, []Entry{BytesEntry("a", F16, []int{4 << 20}, make([]byte, 8<<20))}); err != nil {
+		t.Fatal(err)
+	}
+	dir := placed(t, map[string][]byte{"model.safetensors": file.Bytes()})
+	for range 20 {
+		c, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := c.HashAsync(1)
+		x, _ := c.Tensor("a")
+		done := make(chan bool)
+		go func() {
+			row := make([]float32, 1<<16)
+			for x.Float32s(row, 0) == nil {
+			}
+			close(done)
+		}()
+		c.Close()
+		<-done
+		wait()
+	}
+}

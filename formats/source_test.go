@@ -247,6 +247,9 @@ func TestTorchNamesAndAttributes(t *testing.T) {
 		"parameter": {newPickle().ops("}(").str("p").class("torch._utils", "_rebuild_parameter").ops("(").tensor("FloatStorage", "0", 2, 0, []int{2}, []int{1}).ops("\x88").class("collections", "OrderedDict").ops(")RtRu"), "p", "map[]"},
 		"numpy": {w(newPickle().ops("}("), "a").str("best").class("numpy.core.multiarray", "scalar").ops("(").class("numpy", "dtype").ops("(").str("f8").ops("\x89\x88tR(K\x03tb").
 			class("_codecs", "encode").ops("(").str("12345678").str("latin1").ops("tRtRu"), "a", ""},
+		"protocol 4": {(&pickleBuilder{}).ops("\x80\x04\x95\x9b\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x05model\x94\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94" +
+			"(\x8c\x01w\x94\x8c\x0ctorch._utils\x94\x8c\x12_rebuild_tensor_v2\x94\x93\x94((\x8c\x07storage\x94\x8c\x05torch\x94\x8c\x0cFloatStorage\x94\x93\x94\x8c\x010\x94\x8c\x03cpu\x94K\x02t\x94Q" +
+			"K\x00K\x02\x85\x94K\x01\x85\x94\x89h\x04)R\x94t\x94R\x94u\x8c\x05epoch\x94K\x03u"), "w", "map[epoch:3]"},
 		"script": {newPickle().class("__torch__.clip.model", "CLIP").ops(")\x81}(").str("training").ops("\x89").str("visual").class("__torch__.clip.model", "Visual").ops(")\x81}(").
 			str("w").tensor("FloatStorage", "0", 2, 0, []int{2}, []int{1}).ops("ubub"), "visual.w", "map[training:false]"},
 	}

@@ -38,6 +38,8 @@ func (t *Tensor) Bytes() ([]byte, error) {
 	if t.step == nil {
 		return t.src.bytes(t.off, int64(t.ByteLen()))
 	}
+	t.src.use.RLock()
+	defer t.src.use.RUnlock()
 	p := make([]byte, t.ByteLen())
 	return p, t.gather(p, 0)
 }
@@ -55,6 +57,8 @@ func (t *Tensor) each(off, n int, use func(src []byte, at int)) error {
 	if n == 0 {
 		return nil
 	}
+	t.src.use.RLock()
+	defer t.src.use.RUnlock()
 	size := t.DType.Size()
 	if t.step == nil {
 		if v := t.src.view(t.off+int64(off*size), int64(n*size)); v != nil {
@@ -119,6 +123,8 @@ func (t *Tensor) gather(p []byte, off int) error {
 // is rounded to nearest, booleans are 0 and 1. An integer that float32 cannot hold is an error: see Int64s.
 func (t *Tensor) Float32s(dst []float32, off int) error {
 	if t.DType == F32 && t.step == nil && littleEndian && len(dst) > 0 && off >= 0 && off <= t.n-len(dst) {
+		t.src.use.RLock()
+		defer t.src.use.RUnlock()
 		return t.src.read(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), t.off+int64(4*off)) // no detour
 	}
 	var bad error
