@@ -42,10 +42,14 @@ func InferNode(n *Node, in []Shape) (Shape, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", describe(n), err)
 	}
+	// A file's attributes can ask for anything: no value of a model has more elements than this.
+	const most = 1 << 36
+	size := 1
 	for _, d := range s {
-		if d < 0 {
+		if d < 0 || d > most || size > most/max(d, 1) {
 			return nil, fmt.Errorf("%s: inputs %v give the impossible shape %v", describe(n), in, s)
 		}
+		size *= max(d, 1)
 	}
 	return s, nil
 }
@@ -90,6 +94,14 @@ func arity(in []Shape, least, most int) error {
 		return fmt.Errorf("takes %d to %d inputs, has %d", least, most, len(in))
 	}
 	return nil
+}
+
+// same is the rule of operations that keep the shape of their only input.
+func same(in []Shape) (Shape, error) {
+	if err := arity(in, 1, 1); err != nil {
+		return nil, err
+	}
+	return in[0], nil
 }
 
 func param(params []Shape, slot int) Shape {

@@ -144,6 +144,9 @@ func (o Conv) Infer(in, p []Shape) (Shape, error) {
 	if len(x) != 4 || len(w) != 4 || o.Groups < 1 || x[3] != w[3]*o.Groups || w[0]%o.Groups != 0 {
 		return nil, fmt.Errorf("input %v does not fit weight %v in %d groups", x, w, o.Groups)
 	}
+	if min(o.Stride[0], o.Stride[1], o.Dilation[0], o.Dilation[1], w[1], w[2]) < 1 || min(o.Pad[0], o.Pad[1], o.Pad[2], o.Pad[3]) < 0 {
+		return nil, fmt.Errorf("stride %v, dilation %v and padding %v of weight %v make no convolution", o.Stride, o.Dilation, o.Pad, w)
+	}
 	out := Shape{x[0], 0, 0, w[0]}
 	for i := range 2 {
 		size := x[1+i] + o.Pad[i] + o.Pad[i+2] - o.Dilation[i]*(w[1+i]-1) - 1

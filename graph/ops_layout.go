@@ -65,7 +65,7 @@ func (o Slice) Range(size int) (start, end, step int, err error) {
 	if end <= 0 {
 		end += size
 	}
-	if start < 0 || end > size || start > end {
+	if start < 0 || end > size || start > end || o.Step < 0 {
 		return 0, 0, 0, fmt.Errorf("slice %d:%d of an axis of %d", o.Start, o.End, size)
 	}
 	return start, end, step, nil
@@ -110,7 +110,7 @@ type FillLike struct {
 }
 
 // Infer keeps the shape.
-func (o FillLike) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o FillLike) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // TakeLike keeps the first elements of x's axis Axis, as many as like has along its axis LikeAxis, from Offset on: the
 // positions of a sequence. With Past, the size of axis 1 of a third input is added to Offset: positions behind a cache.
@@ -137,7 +137,7 @@ func (o TakeLike) Infer(in, _ []Shape) (Shape, error) {
 		return nil, fmt.Errorf("axis %d of %v, %d of %v: there is none", o.Axis, in[0], o.LikeAxis, in[1])
 	}
 	n := in[1][o.LikeAxis]
-	if s := o.Start(in); s+n > in[0][o.Axis] {
+	if s := o.Start(in); s < 0 || s+n > in[0][o.Axis] {
 		return nil, fmt.Errorf("%d positions from %d on are more than the table's %d: shorten the input", n, s, in[0][o.Axis])
 	}
 	return in[0].With(o.Axis, n), nil
@@ -173,6 +173,9 @@ func (o Pad) Infer(in, _ []Shape) (Shape, error) {
 	a, err := in[0].Axis(o.Axis)
 	if err != nil {
 		return nil, err
+	}
+	if o.Before < 0 || o.After < 0 {
+		return nil, fmt.Errorf("padding by %d and %d", o.Before, o.After)
 	}
 	return in[0].With(a, in[0][a]+o.Before+o.After), nil
 }

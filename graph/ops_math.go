@@ -16,7 +16,7 @@ type Unary struct {
 }
 
 // Infer keeps the shape.
-func (o Unary) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o Unary) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // Arithmetic is the operation of a [Binary].
 type Arithmetic string
@@ -70,7 +70,7 @@ type Scale struct {
 }
 
 // Infer keeps the shape.
-func (o Scale) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o Scale) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // Normalize turns the pixels 0..255 of an image [B, C, H, W] into (x * scale - mean) / std by channel, with the float32
 // rounding of the originals' processors after each step.
@@ -138,7 +138,7 @@ type L2Norm struct {
 }
 
 // Infer keeps the shape.
-func (o L2Norm) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o L2Norm) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // Softmax normalises the innermost axis; Log gives the logarithm.
 type Softmax struct {
@@ -146,13 +146,13 @@ type Softmax struct {
 }
 
 // Infer keeps the shape.
-func (o Softmax) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o Softmax) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // CausalMask sets scores [..., Sq, Sk] to minus infinity where key j lies after query i, that is j > i + Sk - Sq.
 type CausalMask struct{}
 
 // Infer keeps the shape.
-func (o CausalMask) Infer(in, _ []Shape) (Shape, error) { return in[0], arity(in, 1, 1) }
+func (o CausalMask) Infer(in, _ []Shape) (Shape, error) { return same(in) }
 
 // KeyMask turns a mask [B, S] of 1 (seen) and 0 (hidden) into an additive bias [B, 1, 1, S] of 0 and Value. Originals
 // differ in Value: -10000, or the least float32.

@@ -23,6 +23,9 @@ func (o Pool) Infer(in, _ []Shape) (Shape, error) {
 	if len(x) != 4 {
 		return nil, fmt.Errorf("input %v: expected [B, H, W, C]", x)
 	}
+	if min(o.Stride[0], o.Stride[1], o.Kernel[0], o.Kernel[1]) < 1 || min(o.Pad[0], o.Pad[1], o.Pad[2], o.Pad[3]) < 0 {
+		return nil, fmt.Errorf("kernel %v, stride %v and padding %v make no pooling", o.Kernel, o.Stride, o.Pad)
+	}
 	out := append(Shape{}, x...)
 	for i := range 2 {
 		size := x[1+i] + o.Pad[i] + o.Pad[i+2] - o.Kernel[i]

@@ -86,6 +86,9 @@ func (o Rearrange) Solve(in Shape) (*Permutation, error) {
 	}
 	sizes := map[string]int{}
 	for name, n := range o.Sizes {
+		if n < 1 {
+			return fail("axis %s of size %d", name, n)
+		}
 		sizes[name] = n
 	}
 	var order []string
