@@ -32,7 +32,7 @@ type Bias struct {
 // maximum and sum (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135), so that no score matrix is
 // stored. A query whose keys are all masked gives zeros.
 //
-// Errors: about 1e-6 of the largest value for scores up to 20. Results do not depend on the number of threads. An Attention
+// Error: at most 3e-6 of the largest output for scores up to 20 and 1500 keys. Results do not depend on the number of threads. An Attention
 // may be run many times, also with other sizes and data, but by one goroutine at a time.
 type Attention struct {
 	// Batch, Heads, Queries, Keys and Dim are the sizes; Dim is that of q and k.
@@ -63,7 +63,7 @@ func (a *Attention) Run(p *Pool) {
 		return
 	}
 	a.check()
-	a.chunk = a.queryChunk(p.Threads())
+	a.chunk = a.queryChunk()
 	for len(a.scratch) < p.Threads() {
 		a.scratch = append(a.scratch, nil)
 	}
@@ -143,12 +143,30 @@ func (a *Attention) keyCount(b, q int) int {
 	return max(n, 0)
 }
 
-func (a *Attention) queryChunk(threads int) int { return min(a.Queries, 64) }
+// queryChunk returns how many queries make a part: about two blocks, evenly spread.
+func (a *Attention) queryChunk() int {
+	lanes := attentionLanes()
+	if lanes == 0 {
+		return min(a.Queries, 64)
+	}
+	vectors := ceilDiv(a.Queries, lanes)
+	parts := ceilDiv(vectors, 2*attentionVectors)
+	return ceilDiv(vectors, parts) * lanes
+}
 
-func (a *Attention) scratchSize() int { return a.Keys }
+func (a *Attention) scratchSize() int {
+	if lanes := attentionLanes(); lanes > 0 {
+		return a.blockedScratch(lanes)
+	}
+	return a.Keys
+}
 
 // attend computes queries q0 to q1-1 of one head.
 func (a *Attention) attend(b, h, q0, q1 int, scratch []float32) {
+	if lanes := attentionLanes(); lanes > 0 {
+		a.attendBlocked(b, h, q0, q1, lanes, scratch)
+		return
+	}
 	a.attendGeneric(b, h, q0, q1, scratch)
 }
 

@@ -2,6 +2,8 @@ package kernels
 
 import "math"
 
+const maxFloat32 = math.MaxFloat32
+
 var negInf = float32(math.Inf(-1))
 
 // Softmax writes exp(x - max) / sum(exp(x - max)) of each of rows rows of cols numbers. dst may be x. A row of only -Inf

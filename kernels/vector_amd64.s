@@ -1090,7 +1090,7 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSS c3c1d96b4_1<>+0(SB), Z17
 	VBROADCASTSS c3aafa383_1<>+0(SB), Z18
 	VBROADCASTSS c3920fb0f_1<>+0(SB), Z19
-	VPXORD       Z20, Z20, Z20
+	VXORPS       Z20, Z20, Z20
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000010
 	JL           tail
@@ -1663,12 +1663,12 @@ DATA c396efd28_1<>+0(SB)/4, $0x396efd28
 GLOBL c396efd28_1<>(SB), RODATA|NOPTR, $4
 
 // func reluAVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·reluAVX512(SB), NOSPLIT, $0-24
 	MOVQ   dst+0(FP), AX
 	MOVQ   x+8(FP), CX
 	MOVQ   n+16(FP), DX
-	VPXORD Z0, Z0, Z0
+	VXORPS Z0, Z0, Z0
 	XORQ   BX, BX
 	CMPQ   DX, $0x00000010
 	JL     tail
@@ -1696,12 +1696,12 @@ done:
 	RET
 
 // func squaredReLUAVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·squaredReLUAVX512(SB), NOSPLIT, $0-24
 	MOVQ   dst+0(FP), AX
 	MOVQ   x+8(FP), CX
 	MOVQ   n+16(FP), DX
-	VPXORD Z0, Z0, Z0
+	VXORPS Z0, Z0, Z0
 	XORQ   BX, BX
 	CMPQ   DX, $0x00000010
 	JL     tail
@@ -1865,7 +1865,7 @@ done:
 	RET
 
 // func eluAVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·eluAVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1883,7 +1883,7 @@ TEXT ·eluAVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSS c3c091fe3_1<>+0(SB), Z10
 	VBROADCASTSS c3ab50d37_1<>+0(SB), Z11
 	VBROADCASTSS c3f800000_1<>+0(SB), Z12
-	VPXORD       Z13, Z13, Z13
+	VXORPS       Z13, Z13, Z13
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000010
 	JL           tail
@@ -1943,13 +1943,13 @@ done:
 	RET
 
 // func leakyReLUAVX512(dst *float32, x *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·leakyReLUAVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS c3c23d70a_1<>+0(SB), Z0
-	VPXORD       Z1, Z1, Z1
+	VXORPS       Z1, Z1, Z1
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000010
 	JL           tail
@@ -2150,14 +2150,14 @@ done:
 	RET
 
 // func sumAVX512(x *float32, n int) float64
-// Requires: AVX, AVX512F, SSE2
+// Requires: AVX, AVX512DQ, AVX512F, SSE2
 TEXT ·sumAVX512(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
 
 wide:
 	CMPQ      CX, $0x00000020
@@ -2211,17 +2211,17 @@ done:
 	RET
 
 // func sumSquaredDeviationsAVX512(x *float32, n int, mean float32) float64
-// Requires: AVX, AVX512F, FMA3, SSE, SSE2
+// Requires: AVX, AVX512DQ, AVX512F, FMA3, SSE, SSE2
 TEXT ·sumSquaredDeviationsAVX512(SB), NOSPLIT, $0-32
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVSS        mean+16(FP), X0
 	VCVTSS2SD    X0, X0, X0
 	VBROADCASTSD X0, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
-	VPXORD       Z4, Z4, Z4
-	VPXORD       Z5, Z5, Z5
+	VXORPS       Z2, Z2, Z2
+	VXORPS       Z3, Z3, Z3
+	VXORPS       Z4, Z4, Z4
+	VXORPS       Z5, Z5, Z5
 
 wide:
 	CMPQ        CX, $0x00000020
@@ -2339,9 +2339,9 @@ TEXT ·expSumAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS c3d2aac8b_1<>+0(SB), Z10
 	VBROADCASTSS c3c091fe3_1<>+0(SB), Z11
 	VBROADCASTSS c3ab50d37_1<>+0(SB), Z12
-	VPXORD       Z13, Z13, Z13
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
+	VXORPS       Z13, Z13, Z13
+	VXORPS       Z14, Z14, Z14
+	VXORPS       Z15, Z15, Z15
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000010
 	JL           tail

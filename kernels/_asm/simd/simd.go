@@ -90,17 +90,8 @@ func (m *ISA) ConstReg(f float64) reg.VecVirtual {
 // Zero returns a register of zeros.
 func (m *ISA) Zero() reg.VecVirtual {
 	r := m.Reg()
-	m.Clear(r)
+	VXORPS(r, r, r)
 	return r
-}
-
-// Clear makes a register zero.
-func (m *ISA) Clear(r reg.VecVirtual) {
-	if m.Wide() {
-		VPXORD(r, r, r)
-	} else {
-		VXORPS(r, r, r)
-	}
 }
 
 // Do emits an instruction of two sources into a new register: op(b, a, r), that is r = a op b.
