@@ -13,10 +13,8 @@ import (
 // jpegHeader is what the markers before the first scan say.
 type jpegHeader struct {
 	components  int
-	ids         [4]byte
 	h, v        [4]int // sampling factors
-	jfif        bool
-	adobe       int // offset of the transform byte of the Adobe segment, 0 where there is none
+	adobe       int    // offset of the transform byte of the Adobe segment, 0 where there is none
 	transform   byte
 	orientation int
 }
@@ -47,10 +45,8 @@ func readJPEGHeader(data []byte) (h jpegHeader) {
 			h.components = min(int(body[5]), 4)
 			for i := range min(h.components, (len(body)-6)/3) {
 				c := body[6+3*i:]
-				h.ids[i], h.h[i], h.v[i] = c[0], int(c[1]>>4), int(c[1]&15)
+				h.h[i], h.v[i] = int(c[1]>>4), int(c[1]&15)
 			}
-		case marker == 0xe0 && bytes.HasPrefix(body, []byte("JFIF\x00")):
-			h.jfif = true
 		case marker == 0xe1 && bytes.HasPrefix(body, []byte("Exif\x00\x00")) && h.orientation == 0:
 			h.orientation = exifOrientation(body[6:])
 		case marker == 0xee && len(body) >= 12 && string(body[:5]) == "Adobe":
@@ -59,17 +55,6 @@ func readJPEGHeader(data []byte) (h jpegHeader) {
 		at += 2 + n
 	}
 	return h
-}
-
-// isRGB says whether three components are red, green and blue, by the rules of libjpeg's default_decompress_parms.
-func (h *jpegHeader) isRGB() bool {
-	switch {
-	case h.jfif:
-		return false
-	case h.adobe != 0:
-		return h.transform == 0
-	}
-	return h.ids[0] == 'R' && h.ids[1] == 'G' && h.ids[2] == 'B'
 }
 
 func decodeJPEG(data []byte) (*RGB, error) {
