@@ -34,7 +34,7 @@ const (
 func buildToy(im *models.Import) (*graph.Model, error) {
 	b := graph.NewBuilder(im.Params(models.Names{}, ""))
 	ids := b.Input("input_ids", -1, -1)
-	x := b.Embedding(ids, "tokens", toyVocabulary, toyWidth)
+	x := b.Embedding(ids, "tokens", im.Dim("tokens.weight", 0), toyWidth)
 	x = b.Add(x, b.Rearrange(b.Parameter(graph.Position, "position", 1, toyWidth), "s d -> 1 s d"))
 	h := b.LayerNorm(x, "layers.0.norm", toyWidth, 1e-5)
 	h = b.Act(b.Linear(h, "layers.0.up", toyWidth, toyHidden), kernels.ActGELU)
