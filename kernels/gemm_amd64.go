@@ -14,22 +14,24 @@ func init() {
 	vnni := floats512
 	vnni.intRows, vnni.intCols, vnni.kStep, vnni.form = 6, 64, 4, formUint8
 	vnni.integer, vnni.int4 = integerTileAVX512VNNI, int4AVX512VNNI
+	vnni.groupRows, vnni.groupCols, vnni.group = 7, 32, groupTileAVX512VNNI
 	gemmSets[AVX512VNNI] = &vnni
 
 	words := floats512
 	words.intRows, words.intCols, words.kStep, words.form = 6, 64, 2, formInt16
 	words.integer, words.int4 = integerTileAVX512, int4AVX512
+	words.groupRows, words.groupCols, words.group = 6, 32, groupTileAVX512
 	gemmSets[AVX512] = &words
 
 	avx2 := gemmKernels{
 		floatRows: 6, floatCols: 16, float: floatTileAVX2, packRows: packRowsAVX2,
 		int8Floats: int8FloatsAVX2, int4Floats: int4FloatsAVX2,
-		intRows: 6, intCols: 16, kStep: 2, form: formInt16, integer: integerTileAVX2, int4: int4AVX2,
+		intRows: 6, intCols: 16, kStep: 2, form: formInt16, integer: integerTileAVX2, int4: int4AVX2_2,
 	}
 	gemmSets[AVX2] = &avx2
 
 	vex := avx2
-	vex.kStep, vex.form, vex.integer, vex.int4 = 4, formUint8, integerTileAVXVNNI, int4AVXVNNI
+	vex.kStep, vex.form, vex.integer, vex.int4 = 4, formUint8, integerTileAVXVNNI, int4AVXVNNI_2
 	if !cpu.X86.HasAVXVNNI {
 		vex.integer = integerTileAVX512VL
 	}
@@ -55,6 +57,15 @@ var integerTilesAVX512 = [...]func(*tile){
 	1: integerTileAVX512_1, 2: integerTileAVX512_2, 3: integerTileAVX512_3, 4: integerTileAVX512_4, 5: integerTileAVX512_5, 6: integerTileAVX512_6,
 }
 
+var groupTilesAVX512VNNI = [...]func(*tile){
+	1: groupTileAVX512VNNI_1, 2: groupTileAVX512VNNI_2, 3: groupTileAVX512VNNI_3, 4: groupTileAVX512VNNI_4,
+	5: groupTileAVX512VNNI_5, 6: groupTileAVX512VNNI_6, 7: groupTileAVX512VNNI_7,
+}
+
+var groupTilesAVX512 = [...]func(*tile){
+	1: groupTileAVX512_1, 2: groupTileAVX512_2, 3: groupTileAVX512_3, 4: groupTileAVX512_4, 5: groupTileAVX512_5, 6: groupTileAVX512_6,
+}
+
 var integerTilesAVX512VL = [...]func(*tile){
 	1: integerTileAVX512VL_1, 2: integerTileAVX512VL_2, 3: integerTileAVX512VL_3, 4: integerTileAVX512VL_4, 5: integerTileAVX512VL_5, 6: integerTileAVX512VL_6,
 }
@@ -74,6 +85,26 @@ func integerTileAVX512(t *tile)     { integerTilesAVX512[t.rows](t) }
 func integerTileAVX512VL(t *tile)   { integerTilesAVX512VL[t.rows](t) }
 func integerTileAVXVNNI(t *tile)    { integerTilesAVXVNNI[t.rows](t) }
 func integerTileAVX2(t *tile)       { integerTilesAVX2[t.rows](t) }
+func groupTileAVX512VNNI(t *tile)   { groupTilesAVX512VNNI[t.rows](t) }
+func groupTileAVX512(t *tile)       { groupTilesAVX512[t.rows](t) }
+
+// The unpacking kernels are made for the widths of the two tiles.
+
+func int4AVX512VNNI(e *expand) {
+	if e.n == 4*64 {
+		int4AVX512VNNI_4(e)
+	} else {
+		int4AVX512VNNI_2(e)
+	}
+}
+
+func int4AVX512(e *expand) {
+	if e.n == 2*64 {
+		int4AVX512_4(e)
+	} else {
+		int4AVX512_2(e)
+	}
+}
 
 // packRowsAVX2 moves blocks of four rows; the last overlaps the one before it where rows is not a multiple of four.
 func packRowsAVX2(dst, a []float32, lda, rows, k int) {

@@ -116,13 +116,21 @@ func (f activationForm) store(a []byte, i int, v int32) {
 
 // int4Generic writes (low half - zero) and then (high half - zero) of each step.
 func int4Generic(e *expand) {
-	zero := unsafe.Slice((*int8)(e.zero), e.n)
-	src := unsafe.Slice((*byte)(e.src), e.n*e.steps)
-	dst := unsafe.Slice((*int8)(e.dst), 2*e.n*e.steps)
-	for i := range e.steps {
-		for j, v := range src[i*e.n:][:e.n] {
-			dst[2*i*e.n+j] = int8(v&15) - zero[j]
-			dst[(2*i+1)*e.n+j] = int8(v>>4) - zero[j]
+	dst, src, at := e.dst, e.src, e.zero
+	for g := range e.groups {
+		steps := e.steps
+		if g == e.groups-1 {
+			steps = e.last
+		}
+		zero := unsafe.Slice((*int8)(at), e.n)
+		at = unsafe.Add(at, e.stride)
+		for range steps {
+			low := unsafe.Slice((*int8)(dst), 2*e.n)
+			high := low[e.n:]
+			for j, v := range unsafe.Slice((*byte)(src), e.n) {
+				low[j], high[j] = int8(v&15)-zero[j], int8(v>>4)-zero[j]
+			}
+			dst, src = unsafe.Add(dst, 2*e.n), unsafe.Add(src, e.n)
 		}
 	}
 }

@@ -19,14 +19,14 @@ func (c *gemmCall) planInteger(threads int) {
 		c.sideK++
 	}
 	s.side = grow(s.side, c.g.M*c.sideK)
-	c.partition(threads, c.k.intRows, c.g.M)
+	c.partition(threads, c.g.W.rows, c.g.M)
 }
 
 // stripOf returns the strip of the product that row m is in.
 func (c *gemmCall) stripOf(m int) (m0, m1 int) {
 	b0, b1 := c.block(m)
 	rows := b1 - b0
-	count := ceilDiv(rows, c.k.intRows)
+	count := ceilDiv(rows, c.g.W.rows)
 	m0, m1 = strip(rows, count, ((m-b0+1)*count-1)/rows)
 	return b0 + m0, b0 + m1
 }
@@ -126,7 +126,7 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 		n0      = panel * nr
 		n1      = min(n0+nr, w.n)
 		partial = n1 < n0+nr
-		count   = ceilDiv(m1-m0, c.k.intRows)
+		count   = ceilDiv(m1-m0, c.g.W.rows)
 		first   = panel * w.groups * nr
 	)
 	*t = tile{nr: nr, lda: c.ldaBytes, k: w.steps, lastK: w.lastK, groups: w.groups, acc: &ws.acc[0]}
@@ -150,7 +150,7 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 			t.res, t.ldr = c.residual(s0, n0)
 		}
 		t.bias = c.panelBias(n0)
-		c.k.integer(t)
+		w.kernel(t)
 		if c.sideK > 0 {
 			c.sideProduct(t, n0, s0)
 		}
@@ -186,16 +186,14 @@ func (c *gemmCall) integerPanel(ws *workerScratch, panel int) unsafe.Pointer {
 		return unsafe.Pointer(&w.data[panel*w.panel])
 	}
 	e := &ws.expand
-	e.n = w.nr * c.k.kStep
-	for g := range w.groups {
-		e.src = unsafe.Pointer(&w.data[panel*w.panel+g*w.steps/2*e.n])
-		e.dst = unsafe.Pointer(&ws.panel[g*w.steps*e.n])
-		e.zero = unsafe.Pointer(&w.zero[(panel*w.groups+g)*e.n])
-		e.steps = w.steps / 2
-		if g == w.groups-1 {
-			e.steps = w.lastK / 2
-		}
-		c.k.int4(e)
+	n := w.nr * c.k.kStep
+	*e = expand{
+		dst: unsafe.Pointer(&ws.panel[0]), src: unsafe.Pointer(&w.data[panel*w.panel]), zero: unsafe.Pointer(&w.zero[0]),
+		n: n, steps: w.steps / 2, groups: w.groups, last: w.lastK / 2,
 	}
+	if w.scheme.Asymmetric {
+		e.zero, e.stride = unsafe.Pointer(&w.zero[panel*w.groups*n]), n
+	}
+	c.k.int4(e)
 	return unsafe.Pointer(&ws.panel[0])
 }

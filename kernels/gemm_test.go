@@ -495,7 +495,8 @@ func TestTileOffsets(t *testing.T) {
 		{"rowScale", unsafe.Offsetof(v.rowScale), 96}, {"acc", unsafe.Offsetof(v.acc), 104}, {"groups", unsafe.Offsetof(v.groups), 112},
 		{"lastK", unsafe.Offsetof(v.lastK), 120}, {"rows", unsafe.Offsetof(v.rows), 128}, {"sums", unsafe.Offsetof(v.sums), 144}, {"sumsLd", unsafe.Offsetof(v.sumsLd), 152},
 		{"dst", unsafe.Offsetof(e.dst), 0}, {"src", unsafe.Offsetof(e.src), 8}, {"scale", unsafe.Offsetof(e.scale), 16}, {"zero", unsafe.Offsetof(e.zero), 24},
-		{"n", unsafe.Offsetof(e.n), 32}, {"steps", unsafe.Offsetof(e.steps), 40},
+		{"n", unsafe.Offsetof(e.n), 32}, {"steps", unsafe.Offsetof(e.steps), 40}, {"groups", unsafe.Offsetof(e.groups), 48},
+		{"last", unsafe.Offsetof(e.last), 56}, {"stride", unsafe.Offsetof(e.stride), 64},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s is at %d, assembly reads it at %d", f.name, f.got, f.want)

@@ -29,12 +29,15 @@ type tile struct {
 
 // expand is one call of a kernel that unpacks weights.
 type expand struct {
-	dst   unsafe.Pointer // 0
-	src   unsafe.Pointer // 8
-	scale *float32       // 16: float32 output: one number a column
-	zero  unsafe.Pointer // 24: what stands for 0: to int8, one for each byte of a step; to float32, one for each column
-	n     int            // 32: to int8: bytes of a step; to float32: columns
-	steps int            // 40: to int8: pairs of steps; to float32: rows
+	dst    unsafe.Pointer // 0
+	src    unsafe.Pointer // 8
+	scale  *float32       // 16: to float32: one number a column
+	zero   unsafe.Pointer // 24: what stands for 0: to int8, for each byte of a step; to float32, for each column
+	n      int            // 32: to int8: bytes of a step; to float32: columns
+	steps  int            // 40: to int8: pairs of steps of every group but the last; to float32: rows
+	groups int            // 48: to int8
+	last   int            // 56: to int8: pairs of steps of the last group
+	stride int            // 64: to int8: distance of the groups' zero points in bytes, 0 where they have the same
 }
 
 // activationForm is how a kernel wants quantized activations.
@@ -54,12 +57,15 @@ func (f activationForm) bytes() int { return [...]int{1, 1, 2, 4}[f] }
 type gemmKernels struct {
 	floatRows, floatCols int // the greatest tile of float32
 	intRows, intCols     int // the greatest tile of integers; intCols is a multiple of floatCols
+	groupRows, groupCols int // the tile of integers whose weights have several groups, where it is another
 	kStep                int // values of K that the integer kernel takes at once, one column's side by side
 	form                 activationForm
 
 	float   func(*tile)
 	integer func(*tile)
-	// int4 unpacks a group of int4 weights to int8: the low halves of a step's bytes are one step, the high ones the next.
+	// group is integer for several groups, or nil.
+	group func(*tile)
+	// int4 unpacks a panel of int4 weights to int8: the low halves of a step's bytes are one step, the high ones the next.
 	int4 func(*expand)
 	// int8Floats and int4Floats unpack rows of weights that share scales: s*(q-z). int4 rows come in pairs, as above.
 	int8Floats, int4Floats func(*expand)
@@ -71,7 +77,7 @@ type gemmKernels struct {
 	few8, few4 func(*tile)
 }
 
-func (k *gemmKernels) maxRows() int { return max(k.floatRows, k.intRows) }
+func (k *gemmKernels) maxRows() int { return max(k.floatRows, k.intRows, k.groupRows) }
 
 // gemmSets has the kernels of each instruction set; files for processors fill it from their init.
 var gemmSets [len(isaNames)]*gemmKernels

@@ -20,7 +20,9 @@ type Packed struct {
 	kern    *gemmKernels
 	isa     ISA
 
-	nr     int       // columns of a panel
+	nr     int // columns of a panel
+	rows   int // of the greatest tile
+	kernel func(*tile)
 	floats []float32 // float32 weights
 	data   []byte    // integer weights
 	panel  int       // numbers of a panel in floats, or bytes in data
@@ -74,7 +76,7 @@ func PackFloat32(n, k int, w []float32, ldw int) *Packed {
 		panic(fmt.Sprintf("kernels: PackFloat32: %d numbers in rows of %d; %d rows of %d are needed", len(w), ldw, n, k))
 	}
 	kern := activeGemm()
-	p := &Packed{n: n, k: k, scheme: Scheme{Bits: 32}, kern: kern, isa: Active(), nr: kern.floatCols, panel: k * kern.floatCols}
+	p := &Packed{n: n, k: k, scheme: Scheme{Bits: 32}, kern: kern, isa: Active(), nr: kern.floatCols, rows: kern.floatRows, kernel: kern.float, panel: k * kern.floatCols}
 	p.floats = aligned[float32](ceilDiv(n, p.nr) * p.panel)
 	for n0 := 0; n0 < n; n0 += p.nr {
 		packFloats(p.floats[n0/p.nr*p.panel:], w[n0*ldw:], ldw, min(p.nr, n-n0), k, p.nr)
@@ -112,7 +114,10 @@ func PackQuantized(q *Quantized, int8Activations bool) *Packed {
 
 func (w *Packed) packIntegers(q *Quantized) {
 	kern := w.kern
-	w.nr = kern.intCols
+	w.nr, w.rows, w.kernel = kern.intCols, kern.intRows, kern.integer
+	if w.groups > 1 && kern.group != nil {
+		w.nr, w.rows, w.kernel = kern.groupCols, kern.groupRows, kern.group
+	}
 	unit := kern.kStep // groups are padded to a multiple of it
 	if q.Bits == 4 {
 		unit *= 2
@@ -131,11 +136,17 @@ func (w *Packed) packIntegers(q *Quantized) {
 	if kern.form == formUint8 {
 		w.comp = aligned[int32](panels * w.groups * w.nr)
 	}
-	if q.Bits == 4 {
+	switch {
+	case q.Bits == 4 && q.Asymmetric:
 		w.zero = aligned[byte](panels * w.groups * w.nr * kern.kStep)
+	case q.Bits == 4: // one for all
+		w.zero = aligned[byte](w.nr * kern.kStep)
+		for i := range w.zero {
+			w.zero[i] = byte(q.Zero())
+		}
 	}
 	w.sideRows = 1
-	if q.Asymmetric {
+	if q.Asymmetric && q.Bits == 8 {
 		w.sideRows += w.groups
 	}
 	w.side = aligned[float32](panels * w.sideRows * w.nr)
@@ -167,9 +178,10 @@ func (w *Packed) packIntegers(q *Quantized) {
 				sum += v
 			}
 			if q.Bits == 4 {
-				z := w.zero[((panel*w.groups+g)*w.nr+column)*kern.kStep:][:kern.kStep]
-				for i := range z {
-					z[i] = byte(zero)
+				for i := range kern.kStep {
+					if q.Asymmetric {
+						w.zero[((panel*w.groups+g)*w.nr+column)*kern.kStep+i] = byte(zero)
+					}
 				}
 				// The padding unpacks to -zero.
 				steps := w.steps
@@ -203,7 +215,7 @@ func (w *Packed) setSide(n, row int, v float32) {
 }
 
 func (w *Packed) packForFloats(q *Quantized) {
-	w.nr = w.kern.floatCols
+	w.nr, w.rows, w.kernel = w.kern.floatCols, w.kern.floatRows, w.kern.float
 	panels := ceilDiv(q.N, w.nr)
 	rows := q.K
 	nibbles := w.nibbles()

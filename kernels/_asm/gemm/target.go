@@ -10,19 +10,20 @@ import (
 // target is an instruction set. Registers are chosen by hand: a tile takes nearly all of them, and which does what is most
 // of what there is to know about a kernel.
 type target struct {
-	name    string
-	zmm     bool
-	rows    int // the greatest float32 tile, of rows x cols vectors
-	cols    int
-	intRows int // the greatest integer tile
-	intCols int
-	dot     bool // VPDPBUSD, else VPMADDWD of 16-bit numbers
-	vex     bool // VPDPBUSD in its VEX encoding (AVX-VNNI)
+	name      string
+	zmm       bool
+	rows      int // the greatest float32 tile, of rows x cols vectors
+	cols      int
+	intRows   int // the greatest integer tile
+	intCols   int
+	groupRows int  // the greatest tile with float32 sums in registers
+	dot       bool // VPDPBUSD, else VPMADDWD of 16-bit numbers
+	vex       bool // VPDPBUSD in its VEX encoding (AVX-VNNI)
 }
 
 var (
-	avx512     = &target{name: "AVX512", zmm: true, rows: 14, cols: 2, intRows: 6, intCols: 4}
-	avx512vnni = &target{name: "AVX512VNNI", zmm: true, intRows: 6, intCols: 4, dot: true}
+	avx512     = &target{name: "AVX512", zmm: true, rows: 14, cols: 2, intRows: 6, intCols: 4, groupRows: 6}
+	avx512vnni = &target{name: "AVX512VNNI", zmm: true, intRows: 6, intCols: 4, groupRows: 7, dot: true}
 	avx2       = &target{name: "AVX2", rows: 6, cols: 2, intRows: 6, intCols: 2}
 	// The 256-bit dot product has two encodings; the tile keeps to the sixteen registers that both reach.
 	avxvnni  = &target{name: "AVXVNNI", intRows: 6, intCols: 2, dot: true, vex: true}
