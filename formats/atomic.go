@@ -24,6 +24,9 @@ var (
 	oldName     = regexp.MustCompile(`^\..+\.mmconv-old-[0-9a-f]{16}$`)
 )
 
+// swap is exchange, but for tests of systems that cannot do it.
+var swap = exchange
+
 // isPartial reports whether a path is the work of a run that has not finished.
 func isPartial(path string) bool {
 	abs, err := filepath.Abs(path)
@@ -265,7 +268,7 @@ func (d *AtomicDir) Commit() error {
 		syncFile(filepath.Dir(d.final))
 		return nil
 	}
-	if err := exchange(d.work, d.final); err == nil {
+	if err := swap(d.work, d.final); err == nil {
 		// The old folder now has the hidden name, under which it is removed.
 		old := d.work
 		d.finish()

@@ -303,3 +303,38 @@ func TestAtomicTwoWriters(t *testing.T) {
 	mustFail(t, b.Commit(), ErrExists, "exists already")
 	holds(t, filepath.Dir(target), map[string]string{"out/x": "a"})
 }
+
+// Where two folders cannot be exchanged in one step, the old one waits under a third name.
+func TestAtomicWithoutExchange(t *testing.T) {
+	defer func(f func(a, b string) error) { swap = f }(swap)
+	swap = func(a, b string) error { return errors.ErrUnsupported }
+	target := filepath.Join(t.TempDir(), "out")
+	for _, text := range []string{"one", "two", "three"} {
+		if err := writeOut(t, target, text, true); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, filepath.Dir(target), map[string]string{"out/sub/a.txt": text})
+	}
+}
+
+func TestPlacedRefuses(t *testing.T) {
+	d, err := NewAtomicDir(context.Background(), filepath.Join(t.TempDir(), "out"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Abort()
+	entries := []Entry{{Name: "a", DType: F32, Shape: []int{2}}, {Name: "b", DType: F32, Shape: nil}}
+	p, err := d.PlaceSafetensors("m.safetensors", nil, entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustFail(t, p.WriteAt("c", nil, 0), ErrWrite, "no place")
+	mustFail(t, p.WriteAt("a", make([]byte, 8), 1), ErrWrite, "outside of its 8")
+	mustFail(t, p.WriteAt("a", make([]byte, 1), -1), ErrWrite, "outside of its 8")
+	if err := p.WriteAt("b", make([]byte, 4), 0); err != nil {
+		t.Error(err)
+	}
+	mustFail(t, p.Close(), ErrWrite, "got 0 of its 8 bytes")
+	_, err = d.PlaceSafetensors("n.safetensors", nil, append(entries, entries[0]))
+	mustFail(t, err, ErrDuplicate, "twice")
+}

@@ -175,9 +175,12 @@ func (p *headerParser) expect(d json.Delim, what string) {
 func (p *headerParser) object(each func(key string)) {
 	p.expect('{', "to open an object")
 	for p.err == nil && p.dec.More() {
-		if key, ok := p.token().(string); ok {
-			each(key)
+		key, ok := p.token().(string)
+		if !ok {
+			p.fail(ErrHeader, "", "%s: a name was expected", p.what) // does nothing after a fault of the JSON itself
+			return
 		}
+		each(key)
 	}
 	p.expect('}', "to close an object")
 }

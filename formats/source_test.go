@@ -250,6 +250,17 @@ func TestTorchNamesAndAttributes(t *testing.T) {
 		"protocol 4": {(&pickleBuilder{}).ops("\x80\x04\x95\x9b\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x05model\x94\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94" +
 			"(\x8c\x01w\x94\x8c\x0ctorch._utils\x94\x8c\x12_rebuild_tensor_v2\x94\x93\x94((\x8c\x07storage\x94\x8c\x05torch\x94\x8c\x0cFloatStorage\x94\x93\x94\x8c\x010\x94\x8c\x03cpu\x94K\x02t\x94Q" +
 			"K\x00K\x02\x85\x94K\x01\x85\x94\x89h\x04)R\x94t\x94R\x94u\x8c\x05epoch\x94K\x03u"), "w", "map[epoch:3]"},
+		"omegaconf": {w(newPickle().ops("}(").str("cfg").class("omegaconf.dictconfig", "DictConfig").ops(")\x81}(").str("_parent").ops("N").str("_content").ops("}(").
+			str("dim").class("omegaconf.nodes", "AnyNode").ops(")\x81}(").str("_val").num(48).ops("ub").str("act").class("fairseq.utils", "Choice").str("gelu").ops("\x85Ruub").str("model").ops("}("), "a").ops("uu"),
+			"a", "map[cfg:map[act:gelu dim:48]]"},
+		"containers": {w(newPickle().ops("}("), "a").str("d").class("collections", "defaultdict").class("builtins", "list").ops("\x85R(").str("k").num(1).ops("u").
+			str("q").class("collections", "deque").ops(")\x81(").num(5).num(6).ops("e").str("path").class("pathlib", "PosixPath").ops("(").str("/").str("x").ops("tR").
+			str("size").class("torch", "Size").num(3).ops("\x85\x85R").str("dtype").class("torch", "bfloat16").ops("u"),
+			"a", "map[d:map[k:1] dtype:BF16 path:[/ x] q:[5 6] size:[3]]"},
+		"subclass": {newPickle().ops("}(").str("p").class("torch._tensor", "_rebuild_from_type_v2").ops("(").class("torch._utils", "_rebuild_tensor_v2").class("torch.nn.parameter", "Parameter").
+			ops("((").str("storage").class("torch", "FloatStorage").str("0").str("cpu").num(2).ops("tQ").num(0).nums(2).nums(1).ops("\x89Nt}tRu"), "p", "map[]"},
+		"untyped": {newPickle().ops("}(").str("e").class("torch._utils", "_rebuild_tensor_v3").ops("((").str("storage").class("torch.storage", "UntypedStorage").str("0").str("cpu").num(8).
+			ops("tQ").num(1).nums(2, 3).nums(3, 1).ops("\x89N").class("torch", "float8_e4m3fn").ops("tRu"), "e", "map[]"},
 		"script": {newPickle().class("__torch__.clip.model", "CLIP").ops(")\x81}(").str("training").ops("\x89").str("visual").class("__torch__.clip.model", "Visual").ops(")\x81}(").
 			str("w").tensor("FloatStorage", "0", 2, 0, []int{2}, []int{1}).ops("ubub"), "visual.w", "map[training:false]"},
 	}
@@ -268,5 +279,47 @@ func TestTorchNamesAndAttributes(t *testing.T) {
 				t.Errorf("attributes %s, want %s", got, c.attributes)
 			}
 		})
+	}
+}
+
+// Types that only newer versions of PyTorch store: bytes without a type, which the tensor tells.
+func TestTorchFloat8(t *testing.T) {
+	pickle := newPickle().ops("}(").str("e").class("torch._utils", "_rebuild_tensor_v3").ops("((").str("storage").class("torch.storage", "UntypedStorage").str("0").str("cpu").num(8).
+		ops("tQ").num(1).nums(2, 3).nums(3, 1).ops("\x89N").class("torch", "float8_e4m3fn").ops("tRu").stop()
+	c, err := Open(placed(t, map[string][]byte{"m.pt": torchZip(pickle, []byte{0, 0x38, 0x40, 0xb8, 0x30, 0, 0x7e, 0})}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	x, _ := c.Tensor("e")
+	got := make([]float32, 6)
+	if err := x.Float32s(got, 0); err != nil || !slices.Equal(got, []float32{1, 2, -1, 0.5, 0, 448}) || x.DType != F8E4M3 {
+		t.Errorf("%v: %v (%v)", x, got, err)
+	}
+}
+
+// Legacy files may describe a storage as a part of another.
+func TestTorchLegacyStorageView(t *testing.T) {
+	part := func(p *pickleBuilder, name string, from, count int) *pickleBuilder {
+		return p.str(name).class("torch._utils", "_rebuild_tensor").ops("((").str("storage").class("torch", "ByteStorage").str("0").str("cpu").num(6).
+			ops("(").str("view").num(from).num(count).ops("ttQ").num(1).nums(2).nums(1).ops("tR")
+	}
+	good := part(part(newPickle().ops("}("), "a", 0, 3), "b", 2, 4).ops("u").stop()
+	c, err := Open(placed(t, map[string][]byte{"m.pt": torchLegacy(good, 1, []byte{1, 2, 3, 4, 5, 6})}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for name, want := range map[string][]int64{"a": {2, 3}, "b": {4, 5}} {
+		x, _ := c.Tensor(name)
+		got := make([]int64, 2)
+		if err := x.Int64s(got, 0); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v (%v)", name, got, want, err)
+		}
+	}
+	for _, bad := range [][2]int{{5, 2}, {-1, 3}, {0, 7}, {1, 2}} {
+		pickle := part(newPickle().ops("}("), "a", bad[0], bad[1]).ops("u").stop()
+		_, err := Open(placed(t, map[string][]byte{"m.pt": torchLegacy(pickle, 1, make([]byte, 6))}), Options{})
+		mustFail(t, err, ErrOffsets, "storage")
 	}
 }

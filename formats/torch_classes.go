@@ -60,7 +60,7 @@ var inertClasses = []string{
 	"__builtin__.list", "__builtin__.dict", "__builtin__.tuple", "__builtin__.bytes",
 	"numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
 	"numpy.dtype", "numpy.ndarray", "numpy.dtypes.",
-	"omegaconf.", "fairseq.", "yacs.config.CfgNode", "easydict.EasyDict", "mmcv.utils.config.ConfigDict", "mmengine.config.config.ConfigDict",
+	"omegaconf.", "fairseq.", "yacs.config.CfgNode", "easydict.EasyDict", "ruamel.yaml.", "ruamel_yaml.", "mmcv.utils.config.ConfigDict", "mmengine.config.config.ConfigDict",
 	"pytorch_lightning.utilities.parsing.AttributeDict", "lightning_fabric.utilities.data.AttributeDict", "lightning.fabric.utilities.data.AttributeDict",
 	"pytorch_lightning.callbacks.",
 }
