@@ -31,6 +31,8 @@ type bpe struct {
 	fuse         bool // unknown symbols next to each other are one
 	byteFallback bool // a symbol that the vocabulary lacks is its bytes, as <0xNN>
 	whole        bool // a word that is a token is not merged (ignore_merges)
+	// unsplit are texts that are symbols as a whole; nil if there are none.
+	unsplit *trie
 	// sweep merges every occurrence of a pair before the next pair is chosen, as the tokenizers written in Python do;
 	// otherwise new pairs compete at once. They differ only for tables in which a pair comes before its parts.
 	sweep bool
@@ -137,6 +139,13 @@ func (b *bpe) split(word string) ([]symbol, error) {
 		list = append(list, symbol{id: id, prev: i - 1, next: i + 1, length: length})
 	}
 	for i := 0; i < len(word); {
+		if b.unsplit != nil {
+			if id, n := b.unsplit.longest(word[i:]); n > 0 {
+				push(id, n)
+				i += n
+				continue
+			}
+		}
 		_, n := utf8.DecodeRuneInString(word[i:])
 		token := word[i : i+n]
 		if b.prefix != "" && i > 0 {
@@ -147,7 +156,7 @@ func (b *bpe) split(word string) ([]symbol, error) {
 		}
 		id, ok := b.vocab.ids[token]
 		if !ok && b.byteFallback {
-			if ids, whole := b.bytes(word[i : i+n]); whole {
+			if ids, whole := b.vocab.bytes(word[i : i+n]); whole {
 				for _, id := range ids {
 					push(id, 1)
 				}
@@ -171,9 +180,9 @@ func (b *bpe) split(word string) ([]symbol, error) {
 }
 
 // bytes returns the byte tokens of a symbol; whole is false if one is missing.
-func (b *bpe) bytes(s string) (ids []int, whole bool) {
+func (v *vocabulary) bytes(s string) (ids []int, whole bool) {
 	for i := range len(s) {
-		id, ok := b.vocab.ids[fmt.Sprintf("<0x%02X>", s[i])]
+		id, ok := v.ids[fmt.Sprintf("<0x%02X>", s[i])]
 		if !ok {
 			return nil, false
 		}

@@ -19,6 +19,8 @@ type stages struct {
 	// decode makes text of tokens between added ones; nil joins them. spaced puts spaces around added tokens.
 	decode func(tokens []string) string
 	spaced bool
+	// chained gives added tokens to decode as well.
+	chained bool
 	// collapse rewrites ids before they are decoded.
 	collapse func(ids []int) []int
 	// prefix and suffix are the special tokens around an input.
@@ -202,23 +204,31 @@ func (s *stages) Decode(ids []int, skipSpecial bool) string {
 			if t.Special && skipSpecial {
 				continue
 			}
-			flush()
-			write(token)
-			continue
+			if !s.chained {
+				flush()
+				write(token)
+				continue
+			}
 		}
 		run = append(run, token)
 	}
 	flush()
 	out := b.String()
 	if s.decoded.CleanUp {
-		out = cleanUp.Replace(out)
+		out = cleanUp(out)
 	}
 	return out
 }
 
-// cleanUp undoes the spaces that splitting at punctuation leaves (transformers, clean_up_tokenization).
-var cleanUp = strings.NewReplacer(" .", ".", " ?", "?", " !", "!", " ,", ",", " ' ", "'",
-	" n't", "n't", " 'm", "'m", " 's", "'s", " 've", "'ve", " 're", "'re")
+// cleanUp undoes the spaces that splitting at punctuation leaves, one rule after the other (transformers,
+// clean_up_tokenization).
+func cleanUp(s string) string {
+	for _, r := range [][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"},
+		{" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}} {
+		s = strings.ReplaceAll(s, r[0], r[1])
+	}
+	return s
+}
 
 // addedTokens finds the tokens that are never cut.
 type addedTokens struct {
