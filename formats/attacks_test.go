@@ -130,7 +130,7 @@ func attacks() []attack {
 		{name: "no-weights", files: map[string][]byte{"config.json": []byte("{}"), "training_args.bin": eight, "optimizer.pt": eight}, kind: ErrNotFound, says: "the folder holds config.json, optimizer.pt, training_args.bin"},
 
 		// pickles
-		pickleAttack("pickle-os-system", newPickle().class("posix", "system").str("touch /tmp/owned").ops("\x85R").stop(), ErrPickle, `"posix.system"`),
+		pickleAttack("pickle-os-system", newPickle().class("posix", "system").str("touch owned").ops("\x85R").stop(), ErrPickle, `"posix.system"`),
 		pickleAttack("pickle-eval", newPickle().class("__builtin__", "eval").str("1").ops("\x85R").stop(), ErrPickle, `"__builtin__.eval"`),
 		pickleAttack("pickle-getattr", newPickle().class("builtins", "getattr").stop(), ErrPickle, `"builtins.getattr"`),
 		pickleAttack("pickle-stack-global", newPickle().str("os").str("system").ops("\x93").stop(), ErrPickle, `"os.system"`),
