@@ -42,6 +42,21 @@ func latency(before, after *Run, names []string) (b, a float64, err error) {
 	return median(tb), median(ta), nil
 }
 
+// Time returns the median and the best time that a run takes for the named values, after a first one that compiles.
+func (r *Run) Time(rounds int, names ...string) (typical, best time.Duration, err error) {
+	var times []time.Duration
+	for range rounds + 1 {
+		start := time.Now()
+		if _, err := r.Engine.Run(r.Feeds, names...); err != nil {
+			return 0, 0, err
+		}
+		times = append(times, time.Since(start))
+	}
+	times = times[1:]
+	slices.Sort(times)
+	return times[len(times)/2], times[0], nil
+}
+
 func median(t []time.Duration) float64 {
 	slices.Sort(t)
 	return t[len(t)/2].Seconds() * 1000

@@ -56,8 +56,8 @@ func (s *Session) Close() {
 	}
 }
 
-// fused returns a session of the same model whose graph went through the fusion passes, with an engine of its own.
-func (s *Session) fused() (*Session, error) {
+// Fused returns a session of the same model whose graph went through the fusion passes, with an engine of its own.
+func (s *Session) Fused() (*Session, error) {
 	g := s.Graph()
 	if s.Manifest == nil {
 		var err error

@@ -202,7 +202,7 @@ func (r *Report) measure(before, after *Session, data *Dataset, sample []Item) e
 		in["text"] = Input{Texts: texts[:1]}
 	}
 	// What a user would otherwise run is the source with its graph fused: the gain shown is that of the numbers alone.
-	fused, err := before.fused()
+	fused, err := before.Fused()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/kernels"
+	"github.com/mmconv/mmconv/quant"
+	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/synthetic"
+)
+
+var _ = registerBench(newBenchModel)
+
+// modelBench is the result of bench model.
+type modelBench struct {
+	System      string     `json:"system"`
+	Config      string     `json:"config"`
+	Scheme      string     `json:"scheme"`
+	Threads     int        `json:"threads"`
+	ISA         string     `json:"isa"`
+	Batch       int        `json:"batch"`
+	SourceBytes int64      `json:"source_bytes"`
+	Bytes       int64      `json:"bytes"`
+	ConvertS    float64    `json:"convert_s"`
+	ConvertGBs  float64    `json:"convert_gb_s"`
+	PeakMB      float64    `json:"peak_memory_mb,omitempty"` // resident memory without mapped files, while converting; Linux only
+	FloatMs     *latencies `json:"float_ms,omitempty"`
+	ConvertedMs latencies  `json:"ms"`
+	Speedup     float64    `json:"speedup,omitempty"`
+	Profile     []nodeCost `json:"profile,omitempty"`
+}
+
+type latencies struct {
+	Median float64 `json:"median"`
+	Best   float64 `json:"best"`
+}
+
+type nodeCost struct {
+	Node  string  `json:"node"`
+	Op    string  `json:"op"`
+	Ms    float64 `json:"ms"`
+	Share float64 `json:"share"`
+}
+
+func newBenchModel(a *app) *cobra.Command {
+	var flags recipeFlags
+	var system, config, keep string
+	var seed uint64
+	var batch, rounds int
+	var noFloat, profile bool
+	var known []string
+	for _, s := range slices.Sorted(maps.Keys(synthetic.Systems())) {
+		known = append(known, s+": "+strings.Join(synthetic.Systems()[s], ", "))
+	}
+	c := &cobra.Command{
+		Use:   "model",
+		Short: "Convert a full-size random checkpoint and time its encoder before and after",
+		Long: `bench model writes a checkpoint of a published architecture with seeded random weights, converts it, and times one pass of the
+encoder: the source with its graph fused, and the converted model. Architectures: ` + strings.Join(known, "; ") + `.`,
+		Example: `  mmconv bench model --system clip --config vit-l-14 --method rtn
+  mmconv bench model --config vit-b-32 --weights int4 --threads 1 --profile --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if batch < 1 || rounds < 1 {
+				return fmt.Errorf("--batch %d, --rounds %d: expected at least 1", batch, rounds)
+			}
+			o, err := flags.options()
+			if err != nil {
+				return err
+			}
+			o.Threads = a.threads
+			m, err := synthetic.New(system, config)
+			if err != nil {
+				return err
+			}
+			b := &modelBench{System: system, Config: config, Threads: a.workers(), ISA: kernels.Active().String(), Batch: batch, SourceBytes: m.Bytes()}
+			dir, err := os.MkdirTemp("", "mmconv-bench-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(dir)
+			source := filepath.Join(dir, "source")
+			if keep != "" {
+				source = keep
+			}
+			if _, err := os.Stat(source); err != nil {
+				a.begin("make up "+config, m.Bytes(), true)
+				if err := m.Write(c.Context(), source, seed, func(done int64) { a.step(done, m.Bytes()) }); err != nil {
+					return err
+				}
+				a.endProgress()
+			}
+			if err := b.convert(c.Context(), a, source, filepath.Join(dir, "converted"), o); err != nil {
+				return err
+			}
+			if !noFloat {
+				a.note("timing the float model")
+				if err := b.time(a, source, rounds, false); err != nil {
+					return err
+				}
+			}
+			a.note("timing the converted model")
+			if err := b.time(a, filepath.Join(dir, "converted"), rounds, profile); err != nil {
+				return err
+			}
+			if b.FloatMs != nil {
+				b.Speedup = b.FloatMs.Median / b.ConvertedMs.Median
+			}
+			return a.print(b, func() error { return b.print(a) })
+		},
+	}
+	flags.add(c)
+	f := c.Flags()
+	f.StringVar(&system, "system", "clip", "system of the checkpoint")
+	f.StringVar(&config, "config", "vit-b-32", "architecture")
+	f.StringVar(&keep, "checkpoint", "", "keep the made-up checkpoint in this folder, and use it if it is there")
+	f.Uint64Var(&seed, "seed", 1, "seed of the weights")
+	f.IntVar(&batch, "batch", 1, "images at a time")
+	f.IntVar(&rounds, "rounds", 5, "timed passes")
+	f.BoolVar(&noFloat, "no-float", false, "do not time the float model")
+	f.BoolVar(&profile, "profile", false, "list what each node of the converted graph takes")
+	return c
+}
+
+func (b *modelBench) convert(ctx context.Context, a *app, source, target string, o quant.Options) error {
+	a.begin("convert", 0, true)
+	o.Progress = func(done, total int64, _ string) { a.step(done, total) }
+	stop := watchMemory()
+	start := time.Now()
+	r, err := quant.Convert(ctx, source, target, o)
+	b.ConvertS = time.Since(start).Seconds()
+	b.PeakMB = stop()
+	a.endProgress()
+	if err != nil {
+		return err
+	}
+	b.ConvertGBs = float64(b.SourceBytes) / 1e9 / b.ConvertS
+	b.Bytes = r.Manifest.Bytes.After
+	b.Scheme = fmt.Sprintf("%s weights, %s activations, method %s", r.Manifest.Recipe.Weights, r.Manifest.Recipe.Activations, r.Manifest.Recipe.Method)
+	return nil
+}
+
+// time measures one model; a source is fused first.
+func (b *modelBench) time(a *app, path string, rounds int, profile bool) error {
+	s, err := verify.OpenSession(path, a.session())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	fused, err := s.Fused()
+	if err != nil {
+		return err
+	}
+	defer fused.Engine.Close()
+	in := fused.Graph().Inputs()[0]
+	x := graph.NewTensor(shapeOf(in, b.Batch)...)
+	for i := range x.Data {
+		x.Data[i] = float32(i * 7919 % 256)
+	}
+	r, err := fused.NewRun(map[string]verify.Input{in.Name(): {Tensor: x}})
+	if err != nil {
+		return err
+	}
+	out := fused.Graph().Outputs[0].Name
+	typical, best, err := r.Time(rounds, out)
+	if err != nil {
+		return err
+	}
+	l := latencies{ms(typical), ms(best)}
+	if s.Manifest == nil {
+		b.FloatMs = &l
+		return nil
+	}
+	b.ConvertedMs = l
+	if !profile {
+		return nil
+	}
+	fused.Engine.Profile(true)
+	if _, _, err := r.Time(rounds, out); err != nil {
+		return err
+	}
+	var total time.Duration
+	times := fused.Engine.Profile(false)
+	for _, t := range times {
+		total += t.Time
+	}
+	for _, t := range times {
+		name := t.Node.Name()
+		if name == "" && t.Node.Param(0) != nil {
+			name = t.Node.Param(0).Name
+		}
+		b.Profile = append(b.Profile, nodeCost{name, graph.OpName(t.Node.Op), ms(t.Time) / float64(rounds+1), float64(t.Time) / float64(total)})
+	}
+	return nil
+}
+
+// shapeOf returns an input's shape with its free sizes set to a batch.
+func shapeOf(in *graph.Node, batch int) []int {
+	shape := slices.Clone(in.Op.(graph.Input).Dims)
+	for i, d := range shape {
+		if d < 0 {
+			shape[i] = batch
+		}
+	}
+	return shape
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+func (b *modelBench) print(a *app) error {
+	fmt.Fprintf(a.out, "%s %s, %s, batch %d, %d threads, %s\n", b.System, b.Config, b.Scheme, b.Batch, b.Threads, b.ISA)
+	rows := [][]string{
+		{"size", verify.Bytes(b.SourceBytes), verify.Bytes(b.Bytes)},
+		{"conversion", "", fmt.Sprintf("%.2f s, %.2f GB/s of source", b.ConvertS, b.ConvertGBs)},
+	}
+	if b.PeakMB > 0 {
+		rows = append(rows, []string{"peak memory while converting", "", fmt.Sprintf("%.0f MB", b.PeakMB)})
+	}
+	before := ""
+	if b.FloatMs != nil {
+		before = fmt.Sprintf("%.2f ms (best %.2f)", b.FloatMs.Median, b.FloatMs.Best)
+	}
+	rows = append(rows, []string{"latency", before, fmt.Sprintf("%.2f ms (best %.2f)", b.ConvertedMs.Median, b.ConvertedMs.Best)})
+	if b.Speedup > 0 {
+		rows = append(rows, []string{"speed-up", "", fmt.Sprintf("%.2fx", b.Speedup)})
+	}
+	if err := verify.WriteRows(a.out, []string{"", "before", "after"}, rows); err != nil {
+		return err
+	}
+	if b.Profile == nil {
+		return nil
+	}
+	rows = nil
+	for _, n := range b.Profile[:min(shownNodes, len(b.Profile))] {
+		rows = append(rows, []string{n.Node, n.Op, fmt.Sprintf("%.3f", n.Ms), fmt.Sprintf("%.1f %%", 100*n.Share)})
+	}
+	return verify.WriteRows(a.out, []string{"node", "op", "ms", "share"}, rows)
+}
+
+// shownNodes is how many of the costliest nodes are printed.
+const shownNodes = 25
