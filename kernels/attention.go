@@ -63,7 +63,7 @@ func (a *Attention) Run(p *Pool) {
 		return
 	}
 	a.check()
-	a.chunk = a.queryChunk()
+	a.chunk = a.queryChunk(p.Threads())
 	for len(a.scratch) < p.Threads() {
 		a.scratch = append(a.scratch, nil)
 	}
@@ -143,15 +143,16 @@ func (a *Attention) keyCount(b, q int) int {
 	return max(n, 0)
 }
 
-// queryChunk returns how many queries make a part: about two blocks, evenly spread.
-func (a *Attention) queryChunk() int {
+// queryChunk returns how many queries make a part: as many as leave each thread four parts, since a part gathers its keys
+// and values first.
+func (a *Attention) queryChunk(threads int) int {
 	lanes := attentionLanes()
 	if lanes == 0 {
 		return min(a.Queries, 64)
 	}
 	vectors := ceilDiv(a.Queries, lanes)
-	parts := ceilDiv(vectors, 2*attentionVectors)
-	return ceilDiv(vectors, parts) * lanes
+	parts := ceilDiv(4*threads, a.Batch*a.Heads)
+	return max(ceilDiv(vectors, parts), min(vectors, attentionVectors)) * lanes
 }
 
 func (a *Attention) scratchSize() int {

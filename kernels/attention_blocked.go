@@ -7,8 +7,8 @@ package kernels
 // Both products broadcast numbers of K or V, read where they lie, against rows of queries; maxima and sums of the softmax
 // run down the lanes. Only the queries, and at the end the sums, are transposed.
 
-// attentionKeys is how many keys a block of scores has: with the queries and the sums it fits the first-level cache.
-const attentionKeys = 64
+// attentionKeys is how many keys a block of scores has at most: with the queries and the sums it fits the first-level cache.
+const attentionKeys = 96
 
 // attentionVectors is how many registers of queries a block has; the assembly counts on it.
 const attentionVectors = 3
@@ -18,11 +18,14 @@ type attentionBlock struct {
 	queries, scores, sums, bias []float32
 	largest, sum, scale         []float32
 	factors                     []float32 // Scale for each of Dim, as transpose takes it
+	gathered                    []float32 // keys and values, if they are read more than once
+	keys, values                []float32
+	keyRow, valueRow            int
 }
 
 func (a *Attention) blockedScratch(lanes int) int {
 	width := attentionVectors * lanes
-	return width*(a.Dim+2*attentionKeys+a.valueDim()+3) + roundUp(a.Dim, 8)
+	return width*(a.Dim+2*attentionKeys+a.valueDim()+3) + roundUp(a.Dim, 16) + a.Keys*(roundUp(a.Dim, 16)+roundUp(a.valueDim(), 16))
 }
 
 func roundUp(n, multiple int) int { return ceilDiv(n, multiple) * multiple }
@@ -38,8 +41,29 @@ func (a *Attention) block(scratch []float32, width int) (b attentionBlock) {
 	b.sums = take(width * a.valueDim())
 	b.bias = take(width * attentionKeys)
 	b.largest, b.sum, b.scale = take(width), take(width), take(width)
-	b.factors = take(roundUp(a.Dim, 8))
+	b.factors = take(roundUp(a.Dim, 16))
+	b.gathered = scratch
 	return b
+}
+
+// gather finds the keys and values of a head. Rows of a fused matrix may lie apart by a multiple of the cache's size, so
+// that they push each other out of it: what is read for several blocks of queries is copied to rows without gaps.
+func (s *attentionBlock) gather(a *Attention, b, kvHead, keys int, copied bool) {
+	s.keys, s.keyRow = a.K.at(b, 0, kvHead), a.K.Row
+	s.values, s.valueRow = a.V.at(b, 0, kvHead), a.V.Row
+	if copied {
+		s.keys, s.gathered = copyRows(s.gathered, s.keys, s.keyRow, keys, a.Dim)
+		s.values, _ = copyRows(s.gathered, s.values, s.valueRow, keys, a.valueDim())
+		s.keyRow, s.valueRow = roundUp(a.Dim, 16), roundUp(a.valueDim(), 16)
+	}
+}
+
+func copyRows(dst, src []float32, srcRow, rows, n int) (copied, rest []float32) {
+	width := roundUp(n, 16)
+	for r := range rows {
+		copy(dst[r*width:][:n], src[r*srcRow:])
+	}
+	return dst[:rows*width], dst[rows*width:]
 }
 
 // attendBlocked computes queries q0 to q1-1 of one head.
@@ -48,6 +72,9 @@ func (a *Attention) attendBlocked(b, h, q0, q1, lanes int, scratch []float32) {
 	s := a.block(scratch, width)
 	for i := range s.factors {
 		s.factors[i] = a.scale()
+	}
+	if total := a.keyCount(b, q1-1); total > 0 { // the last query sees the most
+		s.gather(a, b, h/(a.Heads/a.kvHeads()), total, q1-q0 > width)
 	}
 	for q0 < q1 {
 		vectors := ceilDiv(q1-q0, lanes)
@@ -63,7 +90,6 @@ func (a *Attention) attendBlocked(b, h, q0, q1, lanes int, scratch []float32) {
 
 // attendBlock computes the n queries from q0 on, which take that many registers.
 func (a *Attention) attendBlock(b, h, q0, n, vectors, width int, s *attentionBlock) {
-	kvHead := h / (a.Heads / a.kvHeads())
 	dim, valueDim := a.Dim, a.valueDim()
 	lanes := width / attentionVectors
 	if n < vectors*lanes {
@@ -74,11 +100,13 @@ func (a *Attention) attendBlock(b, h, q0, n, vectors, width int, s *attentionBlo
 		s.largest[i] = -maxFloat32
 	}
 	clear(s.sum)
-	started := false
-	total := a.keyCount(b, q0+n-1) // the last query sees the most
-	for k0 := 0; k0 < total; k0 += attentionKeys {
-		keys := min(attentionKeys, total-k0)
-		attentionProduct(vectors, s.scores, a.K.at(b, k0, kvHead), s.queries, keys, dim, a.K.Row, 1, nil)
+	total := a.keyCount(b, q0+n-1)
+	if total == 0 {
+		clear(s.sums)
+	}
+	for k0, step := 0, a.keyStep(b); k0 < total; k0 += step {
+		keys := min(step, total-k0)
+		attentionProduct(vectors, s.scores, s.keys[k0*s.keyRow:], s.queries, keys, dim, s.keyRow, 1, nil)
 		if len(a.Bias.Data) > 0 {
 			a.addBias(b, h, q0, n, k0, keys, width, s)
 		}
@@ -87,13 +115,10 @@ func (a *Attention) attendBlock(b, h, q0, n, vectors, width int, s *attentionBlo
 		}
 		attentionSoftmax(vectors, s.scores, s.largest, s.sum, s.scale, keys)
 		scale := s.scale
-		if !started {
-			scale, started = nil, true
+		if k0 == 0 {
+			scale = nil // the sums hold nothing yet
 		}
-		attentionProduct(vectors, s.sums, a.V.at(b, k0, kvHead), s.scores, valueDim, keys, 1, a.V.Row, scale)
-	}
-	if !started {
-		clear(s.sums)
+		attentionProduct(vectors, s.sums, s.values[k0*s.valueRow:], s.scores, valueDim, keys, 1, s.valueRow, scale)
 	}
 	for i, v := range s.sum[:n] {
 		s.scale[i] = 0
@@ -102,6 +127,17 @@ func (a *Attention) attendBlock(b, h, q0, n, vectors, width int, s *attentionBlo
 		}
 	}
 	transpose(a.Out.at(b, q0, h), s.sums, s.scale, a.Out.Row, width, valueDim, n)
+}
+
+// keyStep spreads the keys of a batch evenly over blocks. It must not depend on where blocks of queries begin, as that
+// depends on the number of threads.
+func (a *Attention) keyStep(b int) int {
+	keys := a.Keys
+	if a.KeyLengths != nil {
+		keys = min(keys, a.KeyLengths[b])
+	}
+	keys = max(keys, 1)
+	return roundUp(ceilDiv(keys, ceilDiv(keys, attentionKeys)), 8)
 }
 
 // addBias adds the block's part of the bias to its scores.
