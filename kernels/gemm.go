@@ -77,6 +77,7 @@ type Scratch struct {
 	a       []byte    // packed or quantized A
 	rowF    []float32 // scales of the rows of A
 	side    []float32 // packed A of the side product
+	sums    []int32   // sums of the groups of A's rows, for kernels of few rows
 	gate    []float32 // the whole product before a gated epilogue
 	bias    []float32 // the bias of the last, partial panel, padded
 	zeros   []float32 // a bias that is not there
@@ -167,7 +168,9 @@ type gemmCall struct {
 	kBlock             int // float32: length of K in one pass
 	ldaBytes           int // quantized A: distance of rows
 	sideK              int // length of the side product, 0 where there is none
-	small              bool
+	rows               int // of the greatest tile
+	form               activationForm
+	few                bool // weights are unpacked in registers
 }
 
 // evenBlock cuts total in blocks of at most most, as even as multiples of unit allow.

@@ -15,6 +15,7 @@ func init() {
 	vnni.intRows, vnni.intCols, vnni.kStep, vnni.form = 6, 64, 4, formUint8
 	vnni.integer, vnni.int4 = integerTileAVX512VNNI, int4AVX512VNNI
 	vnni.groupRows, vnni.groupCols, vnni.group = 7, 32, groupTileAVX512VNNI
+	vnni.fewRows, vnni.few = 6, fewTileAVX512VNNI
 	gemmSets[AVX512VNNI] = &vnni
 
 	words := floats512
@@ -26,12 +27,12 @@ func init() {
 	avx2 := gemmKernels{
 		floatRows: 6, floatCols: 16, float: floatTileAVX2, packRows: packRowsAVX2,
 		int8Floats: int8FloatsAVX2, int4Floats: int4FloatsAVX2,
-		intRows: 6, intCols: 16, kStep: 2, form: formInt16, integer: integerTileAVX2, int4: int4AVX2_2,
+		intRows: 6, intCols: 16, kStep: 2, form: formInt16, integer: integerTileAVX2, int4: int4AVX2,
 	}
 	gemmSets[AVX2] = &avx2
 
 	vex := avx2
-	vex.kStep, vex.form, vex.integer, vex.int4 = 4, formUint8, integerTileAVXVNNI, int4AVXVNNI_2
+	vex.kStep, vex.form, vex.integer, vex.int4 = 4, formUint8, integerTileAVXVNNI, int4AVXVNNI
 	if !cpu.X86.HasAVXVNNI {
 		vex.integer = integerTileAVX512VL
 	}
@@ -62,6 +63,10 @@ var groupTilesAVX512VNNI = [...]func(*tile){
 	5: groupTileAVX512VNNI_5, 6: groupTileAVX512VNNI_6, 7: groupTileAVX512VNNI_7,
 }
 
+var fewTilesAVX512VNNI = [...]func(*tile){
+	1: fewTileAVX512VNNI_1, 2: fewTileAVX512VNNI_2, 3: fewTileAVX512VNNI_3, 4: fewTileAVX512VNNI_4, 5: fewTileAVX512VNNI_5, 6: fewTileAVX512VNNI_6,
+}
+
 var groupTilesAVX512 = [...]func(*tile){
 	1: groupTileAVX512_1, 2: groupTileAVX512_2, 3: groupTileAVX512_3, 4: groupTileAVX512_4, 5: groupTileAVX512_5, 6: groupTileAVX512_6,
 }
@@ -86,25 +91,8 @@ func integerTileAVX512VL(t *tile)   { integerTilesAVX512VL[t.rows](t) }
 func integerTileAVXVNNI(t *tile)    { integerTilesAVXVNNI[t.rows](t) }
 func integerTileAVX2(t *tile)       { integerTilesAVX2[t.rows](t) }
 func groupTileAVX512VNNI(t *tile)   { groupTilesAVX512VNNI[t.rows](t) }
+func fewTileAVX512VNNI(t *tile)     { fewTilesAVX512VNNI[t.rows](t) }
 func groupTileAVX512(t *tile)       { groupTilesAVX512[t.rows](t) }
-
-// The unpacking kernels are made for the widths of the two tiles.
-
-func int4AVX512VNNI(e *expand) {
-	if e.n == 4*64 {
-		int4AVX512VNNI_4(e)
-	} else {
-		int4AVX512VNNI_2(e)
-	}
-}
-
-func int4AVX512(e *expand) {
-	if e.n == 2*64 {
-		int4AVX512_4(e)
-	} else {
-		int4AVX512_2(e)
-	}
-}
 
 // packRowsAVX2 moves blocks of four rows; the last overlaps the one before it where rows is not a multiple of four.
 func packRowsAVX2(dst, a []float32, lda, rows, k int) {

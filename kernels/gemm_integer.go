@@ -5,10 +5,24 @@ import (
 	"unsafe"
 )
 
+// fewMost returns the number of rows up to which unpacking int4 weights in registers is faster than unpacking them once:
+// the sums that each tile starts a group from cost the more the smaller groups are.
+func (w *Packed) fewMost() int {
+	if w.group >= 64 {
+		return 16
+	}
+	return 12
+}
+
 func (c *gemmCall) planInteger(threads int) {
 	w, s := c.g.W, c.s
+	c.rows, c.form = w.rows, c.k.form
+	if w.scheme.Bits == 4 && c.k.few != nil && c.g.M <= w.fewMost() {
+		c.few, c.rows, c.form = true, c.k.fewRows, formInt8
+		s.sums = grow(s.sums, c.g.M*w.groups)
+	}
 	const line, set = 64, 1024
-	c.ldaBytes = ceilDiv(max(w.kPadded, 1)*c.k.form.bytes(), line) * line
+	c.ldaBytes = ceilDiv(max(w.kPadded, 1)*c.form.bytes(), line) * line
 	if c.ldaBytes%set == 0 {
 		c.ldaBytes += line // rows that are a power of two apart would share few sets of the cache
 	}
@@ -19,14 +33,14 @@ func (c *gemmCall) planInteger(threads int) {
 		c.sideK++
 	}
 	s.side = grow(s.side, c.g.M*c.sideK)
-	c.partition(threads, c.g.W.rows, c.g.M)
+	c.partition(threads, c.rows, c.g.M)
 }
 
 // stripOf returns the strip of the product that row m is in.
 func (c *gemmCall) stripOf(m int) (m0, m1 int) {
 	b0, b1 := c.block(m)
 	rows := b1 - b0
-	count := ceilDiv(rows, c.g.W.rows)
+	count := ceilDiv(rows, c.rows)
 	m0, m1 = strip(rows, count, ((m-b0+1)*count-1)/rows)
 	return b0 + m0, b0 + m1
 }
@@ -40,14 +54,20 @@ func (c *gemmCall) quantizeRows(ws *workerScratch, a []float32, lda, m0, m1 int)
 		scale, inv, zero := activationScale(x, c.g.AsymmetricActivations)
 		c.s.rowF[m] = scale
 		sums := ws.sums[:0]
-		if w.sideRows > 1 {
+		if w.sideRows > 1 || c.few {
 			sums = ws.sums[:w.groups]
 		}
-		quantizeActivations(c.k.form, row, x, inv, zero, w.group, w.steps*c.k.kStep, sums)
-		if c.sideK == 0 {
+		quantizeActivations(c.form, row, x, inv, zero, w.group, w.steps*c.k.kStep, sums)
+		if len(sums) == 0 && c.sideK == 0 {
 			continue
 		}
 		s0, s1 := c.stripOf(m)
+		if c.few {
+			for g, sum := range sums {
+				c.s.sums[s0*w.groups+g*(s1-s0)+m-s0] = -int32(sum)
+			}
+			sums = nil
+		}
 		side := c.s.side[s0*c.sideK : s1*c.sideK]
 		for g, sum := range sums {
 			side[g*(s1-s0)+m-s0] = scale * sum
@@ -126,12 +146,20 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 		n0      = panel * nr
 		n1      = min(n0+nr, w.n)
 		partial = n1 < n0+nr
-		count   = ceilDiv(m1-m0, c.g.W.rows)
+		count   = ceilDiv(m1-m0, c.rows)
 		first   = panel * w.groups * nr
+		kernel  = w.kernel
 	)
 	*t = tile{nr: nr, lda: c.ldaBytes, k: w.steps, lastK: w.lastK, groups: w.groups, acc: &ws.acc[0]}
 	if w.kPadded > 0 {
-		t.b = c.integerPanel(ws, panel)
+		if c.few {
+			kernel = c.k.few
+			t.k, t.lastK = t.k/2, t.lastK/2
+			t.b = unsafe.Pointer(&w.data[panel*w.panel])
+			t.zero, t.zeroStride = w.zeros(panel)
+		} else {
+			t.b = c.integerPanel(ws, panel)
+		}
 		t.scale = &w.scale[first]
 		if w.comp != nil {
 			t.comp = &w.comp[first]
@@ -143,6 +171,9 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 		t.rows = s1 - s0
 		t.a = unsafe.Pointer(&c.s.a[s0*c.ldaBytes])
 		t.rowScale = &c.s.rowF[s0]
+		if c.few && w.groups > 0 {
+			t.sums = &c.s.sums[s0*w.groups]
+		}
 		t.c, t.ldc = &ws.out[0], nr*4
 		t.res, t.ldr = nil, 0
 		if !partial {
@@ -150,7 +181,7 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 			t.res, t.ldr = c.residual(s0, n0)
 		}
 		t.bias = c.panelBias(n0)
-		w.kernel(t)
+		kernel(t)
 		if c.sideK > 0 {
 			c.sideProduct(t, n0, s0)
 		}
@@ -186,14 +217,20 @@ func (c *gemmCall) integerPanel(ws *workerScratch, panel int) unsafe.Pointer {
 		return unsafe.Pointer(&w.data[panel*w.panel])
 	}
 	e := &ws.expand
-	n := w.nr * c.k.kStep
 	*e = expand{
-		dst: unsafe.Pointer(&ws.panel[0]), src: unsafe.Pointer(&w.data[panel*w.panel]), zero: unsafe.Pointer(&w.zero[0]),
-		n: n, steps: w.steps / 2, groups: w.groups, last: w.lastK / 2,
+		dst: unsafe.Pointer(&ws.panel[0]), src: unsafe.Pointer(&w.data[panel*w.panel]),
+		n: w.nr * c.k.kStep, steps: w.steps / 2, groups: w.groups, last: w.lastK / 2,
 	}
-	if w.scheme.Asymmetric {
-		e.zero, e.stride = unsafe.Pointer(&w.zero[panel*w.groups*n]), n
-	}
+	e.zero, e.stride = w.zeros(panel)
 	c.k.int4(e)
 	return unsafe.Pointer(&ws.panel[0])
+}
+
+// zeros returns the int4 zero points of a panel and the distance of its groups.
+func (w *Packed) zeros(panel int) (unsafe.Pointer, int) {
+	if !w.scheme.Asymmetric {
+		return unsafe.Pointer(&w.zero[0]), 0
+	}
+	n := w.nr * w.kern.kStep
+	return unsafe.Pointer(&w.zero[panel*w.groups*n]), n
 }

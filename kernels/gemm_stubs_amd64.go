@@ -339,35 +339,55 @@ func groupTileAVX512_5(t *tile)
 //go:noescape
 func groupTileAVX512_6(t *tile)
 
-// int4AVX512VNNI_4 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_1 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 1 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVX512VNNI_4(e *expand)
+func fewTileAVX512VNNI_1(t *tile)
 
-// int4AVX512VNNI_2 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_2 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 2 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVX512VNNI_2(e *expand)
+func fewTileAVX512VNNI_2(t *tile)
 
-// int4AVX512_4 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_3 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 3 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVX512_4(e *expand)
+func fewTileAVX512VNNI_3(t *tile)
 
-// int4AVX512_2 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_4 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 4 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVX512_2(e *expand)
+func fewTileAVX512VNNI_4(t *tile)
 
-// int4AVXVNNI_2 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_5 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 5 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVXVNNI_2(e *expand)
+func fewTileAVX512VNNI_5(t *tile)
 
-// int4AVX2_2 writes (low half - zero) and then (high half - zero) of each step.
+// fewTileAVX512VNNI_6 computes C = rowScale * sum over groups of scale * (zero*sums + A B) + bias [+ residual] for 6 rows of signed A and int4 B.
 //
 //go:noescape
-func int4AVX2_2(e *expand)
+func fewTileAVX512VNNI_6(t *tile)
+
+// int4AVX512VNNI writes (low half - zero) and then (high half - zero) of each step.
+//
+//go:noescape
+func int4AVX512VNNI(e *expand)
+
+// int4AVX512 writes (low half - zero) and then (high half - zero) of each step.
+//
+//go:noescape
+func int4AVX512(e *expand)
+
+// int4AVXVNNI writes (low half - zero) and then (high half - zero) of each step.
+//
+//go:noescape
+func int4AVXVNNI(e *expand)
+
+// int4AVX2 writes (low half - zero) and then (high half - zero) of each step.
+//
+//go:noescape
+func int4AVX2(e *expand)
 
 // transpose4AVX2 transposes four rows of 4k numbers: number i of row r goes to dst[i*dstStride+r]; strides are in bytes.
 //

@@ -23,8 +23,10 @@ type tile struct {
 	lastK    int            // 120: steps of the last group
 	rows     int            // 128
 	nr       int            // 136: columns of a panel; only the portable kernels look
-	sums     *int32         // 144: kernels for few rows: for each row, what its groups' accumulators start from
-	sumsLd   int            // 152: distance of its rows in bytes
+	// What kernels of few rows read:
+	sums       *int32         // 144: for each group, for each row, minus the sum of the activations
+	zero       unsafe.Pointer // 152: zero points, as for expand
+	zeroStride int            // 160: distance of the groups' zero points in bytes
 }
 
 // expand is one call of a kernel that unpacks weights.
@@ -57,13 +59,13 @@ func (f activationForm) bytes() int { return [...]int{1, 1, 2, 4}[f] }
 type gemmKernels struct {
 	floatRows, floatCols int // the greatest tile of float32
 	intRows, intCols     int // the greatest tile of integers; intCols is a multiple of floatCols
-	groupRows, groupCols int // the tile of integers whose weights have several groups, where it is another
+	groupRows, groupCols int // the tile of int4, and of int8 with several groups, where it is another
 	kStep                int // values of K that the integer kernel takes at once, one column's side by side
 	form                 activationForm
 
 	float   func(*tile)
 	integer func(*tile)
-	// group is integer for several groups, or nil.
+	// group is integer for those, or nil.
 	group func(*tile)
 	// int4 unpacks a panel of int4 weights to int8: the low halves of a step's bytes are one step, the high ones the next.
 	int4 func(*expand)
@@ -72,9 +74,10 @@ type gemmKernels struct {
 	// packRows transposes rows of A, lda numbers apart, to k steps of rows numbers.
 	packRows func(dst, a []float32, lda, rows, k int)
 
-	// few multiplies up to fewRows rows, where reading W is what takes the time, and unpacks int4 in registers.
-	fewRows    int
-	few8, few4 func(*tile)
+	// few multiplies signed activations with int4 weights that it unpacks in registers, which pays as long as few rows share
+	// the unpacked ones; nil where there is none.
+	few     func(*tile)
+	fewRows int // the greatest tile
 }
 
 func (k *gemmKernels) maxRows() int { return max(k.floatRows, k.intRows, k.groupRows) }

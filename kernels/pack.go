@@ -115,7 +115,7 @@ func PackQuantized(q *Quantized, int8Activations bool) *Packed {
 func (w *Packed) packIntegers(q *Quantized) {
 	kern := w.kern
 	w.nr, w.rows, w.kernel = kern.intCols, kern.intRows, kern.integer
-	if w.groups > 1 && kern.group != nil {
+	if (w.groups > 1 || q.Bits == 4) && kern.group != nil {
 		w.nr, w.rows, w.kernel = kern.groupCols, kern.groupRows, kern.group
 	}
 	unit := kern.kStep // groups are padded to a multiple of it
@@ -260,7 +260,7 @@ func (w *Packed) nibbles() bool {
 // expandedBytes returns the memory that a worker needs to unpack weights.
 func (w *Packed) expandedBytes(c *gemmCall) int {
 	switch {
-	case w.scheme.Bits == 32, w.integer && (w.scheme.Bits == 8 || c.small):
+	case w.scheme.Bits == 32, w.integer && (w.scheme.Bits == 8 || c.few):
 		return 0
 	case w.integer:
 		return w.kPadded * w.nr

@@ -40,10 +40,14 @@ func main() {
 			t.groupTile(rows)
 		}
 	}
+	for rows := 1; rows <= fewRows; rows++ {
+		avx512vnni.fewTile(rows)
+	}
 	for _, t := range []*target{avx512vnni, avx512, avxvnni, avx2} {
-		t.int4(t.intCols)
 		if t.groupRows > 0 {
 			t.int4(groupCols)
+		} else {
+			t.int4(t.intCols)
 		}
 	}
 	transpose()
@@ -63,6 +67,7 @@ const (
 	tileAdd, tileComp, tileScale           = 72, 80, 88
 	tileRowScale, tileAcc, tileGroups      = 96, 104, 112
 	tileLastK                              = 120
+	tileSums, tileZero, tileZeroStride     = 144, 152, 160
 	expandDst, expandSrc, expandScale      = 0, 8, 16
 	expandZero, expandSteps                = 24, 40
 	expandGroups, expandLast, expandStride = 48, 56, 64
@@ -280,6 +285,9 @@ func (t *target) integerTile(rows int) {
 	finish()
 }
 
+// fewRows is the greatest tile of int4 weights that are unpacked in registers.
+const fewRows = 6
+
 // groupCols is the width of the tiles whose float32 sums are in registers.
 const groupCols = 2
 
@@ -468,7 +476,7 @@ func (t *target) integerEpilogue(args reg.Register, rows, cols int, acc func(r, 
 
 // int4 unpacks a panel of cols vectors, of at least one group.
 func (t *target) int4(cols int) {
-	function(fmt.Sprintf("int4%s_%d", t.name, cols), "e *expand", "writes (low half - zero) and then (high half - zero) of each step.")
+	function("int4"+t.name, "e *expand", "writes (low half - zero) and then (high half - zero) of each step.")
 	args := Load(Param("e"), reg.RDI)
 	dst, src, steps, tmp := reg.RSI, reg.RBX, reg.RCX, reg.RAX
 	vectors := cols * t.lanes() * t.kStep() / t.size()
