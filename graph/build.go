@@ -91,7 +91,12 @@ func (b *Builder) Input(name string, dims ...int) *Node {
 
 // OptionalInput adds an input of like's shape that counts as full of value where it is not given.
 func (b *Builder) OptionalInput(name string, like *Node, value float32, dims ...int) *Node {
-	b.g.Alternates[name] = b.Op(FillLike{value}, nil, like)
+	return b.InputOr(name, b.Op(FillLike{value}, nil, like), dims...)
+}
+
+// InputOr adds an input that is computed as alt where it is not given.
+func (b *Builder) InputOr(name string, alt *Node, dims ...int) *Node {
+	b.g.Alternates[name] = alt
 	return b.Input(name, dims...)
 }
 

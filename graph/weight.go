@@ -26,6 +26,10 @@ type Weight struct {
 	Kind Kind
 	Expr Expr
 
+	// InputMean is the mean of each of the K inputs that the weight is multiplied with, where an import or a pass knows it
+	// and it is far from zero; nil otherwise. Quantization makes the bias up for what it shifts.
+	InputMean []float32
+
 	// Int8Activations asks for a product with activations quantized to int8 per token, where Expr is [Quantized].
 	Int8Activations bool
 }

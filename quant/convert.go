@@ -121,6 +121,9 @@ func (c *Conversion) prepare(src string) (err error) {
 	if c.Plan, err = MakePlan(c.Graph, c.Recipe); err != nil {
 		return fmt.Errorf("%s: %w", src, err)
 	}
+	if err := correctBiases(c.Graph, c.Plan); err != nil {
+		return fmt.Errorf("%s: %w", src, err)
+	}
 	c.Ignored = append(c.Ignored, c.Source.Model.Ignored...)
 	needed := map[*formats.Tensor]bool{}
 	for _, t := range leaves(graph.Weights(c.Graph.Nodes())) {

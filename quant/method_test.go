@@ -203,6 +203,16 @@ func TestMSENearOptimal(t *testing.T) {
 	}
 }
 
+// squaredError is Σ(x - scale q)².
+func squaredError(x []float32, scale float32, lo, hi int) float64 {
+	var sum float64
+	for _, v := range x {
+		q := min(max(math.RoundToEven(float64(v/scale)), float64(lo)), float64(hi))
+		sum += math.Pow(float64(v)-float64(scale)*q, 2)
+	}
+	return sum
+}
+
 func exhaustive(x []float32, s kernels.Scheme) float64 {
 	lo, hi := s.Range()
 	zeros := []int{s.Zero()}

@@ -111,7 +111,7 @@ func (t *Target) keepBetter(q *kernels.Quantized, i int, x []float32, scale floa
 	if q.Asymmetric {
 		z, oldZ = int(zero), int(q.Zeros[i])
 	}
-	if !(squaredError(x, scale, lo-z, hi-z) < squaredError(x, q.Scales[i], lo-oldZ, hi-oldZ)) {
+	if !(fitScale(x, scale, lo-z, hi-z).error(scale) < fitScale(x, q.Scales[i], lo-oldZ, hi-oldZ).error(q.Scales[i])) {
 		return
 	}
 	q.Scales[i] = scale
@@ -139,12 +139,18 @@ func (f fit) gain() float64 {
 	return f.xq * f.xq / f.qq
 }
 
+// error is Σ(x - scale q)² less Σx², which is the same for all fits of a group.
+func (f fit) error(scale float32) float64 {
+	s := float64(scale)
+	return float64(float64(s*s)*f.qq) - float64(2*s*f.xq)
+}
+
 // searchScale tries scales from start towards zero and returns the best fit.
 func searchScale(x []float32, start float64, lo, hi int) fit {
 	var best fit
 	waited := 0
 	for range mseMost {
-		f := fitScale(x, float32(1/start), lo, hi)
+		f := fitScale(x, float32(start), lo, hi)
 		if f.gain() > best.gain() {
 			best, waited = f, 0
 		} else if waited++; waited == msePatience {
@@ -154,7 +160,7 @@ func searchScale(x []float32, start float64, lo, hi int) fit {
 	}
 	// Rounding with the refitted scale can only be better.
 	for range 2 {
-		f := fitScale(x, float32(1/best.scale()), lo, hi)
+		f := fitScale(x, float32(best.scale()), lo, hi)
 		if !(f.gain() > best.gain()) {
 			break
 		}
@@ -163,57 +169,15 @@ func searchScale(x []float32, start float64, lo, hi int) fit {
 	return best
 }
 
-// magic shifts a number's fraction out of a float32's mantissa, rounding to nearest, ties to even, for |p| < 2^22.
-const magic = 1<<23 + 1<<22
-
-// fitScale rounds x*inv to integers in lo..hi. There are four sums, so that additions need not wait for each other.
-func fitScale(x []float32, inv float32, lo, hi int) fit {
-	l, h := float32(lo), float32(hi)
-	clamp := func(v float32) float64 {
-		p := float32(v * inv)
-		if p > h {
-			p = h
-		}
-		if p < l {
-			p = l
-		}
-		return float64(p + magic - magic)
-	}
-	var xq, qq [4]float64
-	for ; len(x) >= 4; x = x[4:] {
-		x := x[:4]
-		a, b, c, d := clamp(x[0]), clamp(x[1]), clamp(x[2]), clamp(x[3])
-		xq[0] += float64(float64(x[0]) * a)
-		xq[1] += float64(float64(x[1]) * b)
-		xq[2] += float64(float64(x[2]) * c)
-		xq[3] += float64(float64(x[3]) * d)
-		qq[0] += float64(a * a)
-		qq[1] += float64(b * b)
-		qq[2] += float64(c * c)
-		qq[3] += float64(d * d)
-	}
-	for i, v := range x {
-		a := clamp(v)
-		xq[i] += float64(float64(v) * a)
-		qq[i] += float64(a * a)
-	}
-	return fit{xq[0] + xq[1] + xq[2] + xq[3], qq[0] + qq[1] + qq[2] + qq[3]}
-}
-
-// squaredError is Σ(x - scale q)² with the stored values that kernels.QuantizeRTN would choose, relative to their zero.
-func squaredError(x []float32, scale float32, lo, hi int) float64 {
+// fitScale rounds x to multiples of a scale.
+func fitScale(x []float32, scale float32, lo, hi int) fit {
 	inv := 1 / scale
 	if math.IsInf(float64(inv), 0) {
-		inv = 0
+		inv = 0 // as kernels.QuantizeRTN has it
 	}
-	var sum float64
-	for _, v := range x {
-		p := math.RoundToEven(float64(float32(v * inv)))
-		q := min(max(p, float64(lo)), float64(hi))
-		d := float64(v) - float64(float64(scale)*q)
-		sum += float64(d * d)
-	}
-	return sum
+	var f fit
+	f.xq, f.qq = kernels.Fit(x, inv, lo, hi)
+	return f
 }
 
 // largest returns the value of greatest magnitude, the first of several.

@@ -58,6 +58,12 @@ func (r *Row) Format() string {
 	return r.DType
 }
 
+// target is what the method is asked for, for a weight that is quantized.
+func (r *Row) target() Target {
+	n, k := matrix(r.Shape)
+	return Target{Name: r.Name, N: n, K: k, Scheme: r.Quantized.Scheme(), HalfScales: r.Quantized.Scales == "F16"}
+}
+
 // matrix returns the rows and columns of a quantizable shape.
 func matrix(s graph.Shape) (n, k int) {
 	if len(s) == 0 {

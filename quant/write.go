@@ -155,8 +155,8 @@ func (w *writer) write(s *scratch, i int, r *Row) error {
 // quantize writes integers, scales and zero points, a few rows at a time.
 func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, error), bad *nonfinite) error {
 	scheme := r.Quantized.Scheme()
-	n, k := matrix(r.Shape)
-	t := Target{Name: r.Name, N: n, K: k, Scheme: scheme, HalfScales: r.Quantized.Scales == "F16"}
+	t := r.target()
+	n, k := t.N, t.K
 	method, err := MethodByName(r.Quantized.Method)
 	if err != nil {
 		return err

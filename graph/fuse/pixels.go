@@ -34,7 +34,14 @@ func foldPixels(m *Matcher, n *graph.Node) *graph.Node {
 	w, bias := n.Param(0), n.Param(1)
 	gain, shift := pixelAffine(op.Normalize)
 	folded := derived(w, w.Name, graph.ScaleColumnsExpr(w.Expr, graph.Values("scale/std", gain, len(gain))))
-	moved := graph.MatVecExpr(w.Expr, repeated(shift, w.Shape()[1]*w.Shape()[2]))
+	positions := w.Shape()[1] * w.Shape()[2]
+	moved := graph.MatVecExpr(w.Expr, repeated(shift, positions))
+	// Pixels are not centred any more: what rounding does to the sum of a kernel would shift its output.
+	for range positions {
+		for i := range gain {
+			folded.InputMean = append(folded.InputMean, -shift[i]/gain[i])
+		}
+	}
 	n.Params = []*graph.Weight{folded, {Name: biasName(w), Kind: graph.Bias, Expr: graph.AddExpr(expr(bias), moved)}}
 	conv.Unsigned = true
 	n.Op = conv

@@ -8,6 +8,8 @@ type Pipeline struct {
 	Image *Image `json:"image,omitempty"`
 	Text  *Text  `json:"text,omitempty"`
 	Audio *Audio `json:"audio,omitempty"`
+	// Decode says how a decoder writes text.
+	Decode *Decode `json:"decode,omitempty"`
 	Task  *Task  `json:"task,omitempty"`
 	// Files are those of the checkpoint folder that the pipeline reads (tokenizers), to be kept with a converted model.
 	Files []string `json:"files,omitempty"`
