@@ -14,7 +14,7 @@ var _ = register(&Pass{
 })
 
 // joinProjections: [Wq x, Wk x, Wv x] is [Wq; Wk; Wv] x, of which the attention reads slices in place. In cross-attention
-// keys and values are joined. An absent bias among present ones is zero.
+// keys and values are joined. An absent bias among present ones is zero. Keys and values may stand behind a cache.
 func joinProjections(m *Matcher, n *graph.Node) *graph.Node {
 	if _, ok := is[graph.Attention](n); !ok {
 		return nil
@@ -28,10 +28,16 @@ func joinProjections(m *Matcher, n *graph.Node) *graph.Node {
 }
 
 func joinInputs(m *Matcher, n *graph.Node, from int) *graph.Node {
-	parts := n.In[from:3]
 	x := (*graph.Node)(nil)
 	biased := false
-	for _, p := range parts {
+	var parts []*graph.Node
+	var slots []**graph.Node // where the parts are read
+	for i := from; i < 3; i++ {
+		slot := &n.In[i]
+		if cat, ok := is[graph.Concat](*slot); ok && cat.Axis == 1 {
+			slot = &(*slot).In[len((*slot).In)-1]
+		}
+		p := *slot
 		op, ok := is[graph.Linear](p)
 		if !ok || op.Act != 0 || op.Gated || len(p.In) != 1 || !m.Single(p) || m.shared(p.Param(0)) {
 			return nil
@@ -41,6 +47,7 @@ func joinInputs(m *Matcher, n *graph.Node, from int) *graph.Node {
 		}
 		x = p.In[0]
 		biased = biased || p.Param(1) != nil
+		parts, slots = append(parts, p), append(slots, slot)
 	}
 	var weights, biases []graph.Expr
 	var names []string
@@ -63,8 +70,9 @@ func joinInputs(m *Matcher, n *graph.Node, from int) *graph.Node {
 	at := 0
 	for i, p := range parts {
 		size := p.Param(0).Shape()[0]
-		m.g.Forget(p)
-		n.In[from+i] = &graph.Node{Op: graph.Slice{Axis: 2, Start: at, End: at + size}, In: []*graph.Node{joined}}
+		slice := &graph.Node{Op: graph.Slice{Axis: 2, Start: at, End: at + size}, In: []*graph.Node{joined}}
+		m.g.Replace(p, slice, m.users) // names stay: keys and values of an encoder are fed again
+		*slots[i] = slice
 		at += size
 	}
 	return n
