@@ -2,11 +2,11 @@ package kernels
 
 import "unsafe"
 
-// Blocking of float32 products. A panel's part of kBlockMost steps stays in the second-level cache while all rows of A
-// pass over it, and that many rows of A do too.
+// Blocking of float32 products, as measured: one panel at a time passes over all rows of A, and both come as streams that
+// the kernel prefetches. What matters is that a panel stays in the second-level cache, and A, packed, in the third.
 const (
-	kBlockMost = 1024
-	mBlockMost = 1 << 20 // numbers of A in a block
+	kBlockMost = 4096    // steps of a panel: 512 KB at 32 columns
+	mBlockMost = 1 << 20 // numbers of A
 )
 
 func (c *gemmCall) planFloat(threads int) {

@@ -259,7 +259,7 @@ func TestGemmLong(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		var s Scratch
-		for _, k := range []int{1025, 2100} {
+		for _, k := range []int{1025, kBlockMost + 13} {
 			for _, c := range []gemmCase{
 				{scheme: Scheme{Bits: 32}}, {scheme: Scheme{Bits: 8}, int8: true}, {scheme: Scheme{Bits: 8}}, {scheme: Scheme{4, 32, true}},
 				{scheme: Scheme{4, 32, false}, int8: true}, {scheme: Scheme{4, 64, true}, int8: true},

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Task is a piece of work cut into parts that run in any order and on any worker. Parts must write to disjoint memory, so
@@ -14,34 +15,48 @@ type Task interface {
 }
 
 // Pool is a persistent set of workers. Run does not allocate. One Run is under way at a time; a second caller waits.
+//
+// An encoder runs thousands of short tasks one after the other, and waking a goroutine that sleeps takes as long as a small
+// one. So workers that have nothing to do look for the next task for a short while before they sleep.
 type Pool struct {
 	threads int
 	mu      sync.Mutex
 	task    Task
 	parts   int64
 	next    atomic.Int64
-	pending atomic.Int64
-	start   []chan struct{}
+	pending atomic.Int64 // helpers that have not finished the task
+	workers []poolWorker
 	done    chan struct{}
+	waiting atomic.Bool // Run sleeps until it hears from done
 }
+
+// poolWorker is what the pool and one of its helpers share.
+type poolWorker struct {
+	order  atomic.Uint32 // idle, working or asleep
+	wake   chan struct{}
+	closed atomic.Bool
+	_      [64]byte
+}
+
+const (
+	orderNone   = iota // looking for work
+	orderWork          // has a task
+	orderAsleep        // must be woken
+)
+
+// lookFor is how long a worker, or Run, waits awake. It gives way to other goroutines meanwhile.
+const lookFor = 50 * time.Microsecond
 
 // NewPool starts a pool of that many threads, the caller of Run being one of them; 0 means one for each processor.
 func NewPool(threads int) *Pool {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, done: make(chan struct{}, 1)}
-	for w := 1; w < threads; w++ {
-		c := make(chan struct{}, 1)
-		p.start = append(p.start, c)
-		go func() {
-			for range c {
-				p.work(w)
-				if p.pending.Add(-1) == 0 {
-					p.done <- struct{}{}
-				}
-			}
-		}()
+	p := &Pool{threads: threads, workers: make([]poolWorker, threads-1), done: make(chan struct{}, 1)}
+	for i := range p.workers {
+		w := &p.workers[i]
+		w.wake = make(chan struct{}, 1)
+		go p.help(w, i+1)
 	}
 	return p
 }
@@ -58,16 +73,57 @@ func (p *Pool) Run(parts int, t Task) {
 	defer p.mu.Unlock()
 	p.task, p.parts = t, int64(parts)
 	p.next.Store(0)
-	helpers := min(p.threads, parts) - 1
-	p.pending.Store(int64(helpers))
-	for _, c := range p.start[:helpers] {
-		c <- struct{}{}
+	helpers := p.workers[:min(p.threads, parts)-1]
+	p.pending.Store(int64(len(helpers)))
+	for i := range helpers {
+		if w := &helpers[i]; w.order.Swap(orderWork) == orderAsleep {
+			w.wake <- struct{}{}
+		}
 	}
 	p.work(0)
-	if helpers > 0 {
-		<-p.done
+	if len(helpers) > 0 && !await(func() bool { return p.pending.Load() == 0 }) {
+		p.waiting.Store(true)
+		// The last helper may have finished before it could see that; then it is this side that takes the flag back.
+		if p.pending.Load() != 0 || !p.waiting.CompareAndSwap(true, false) {
+			<-p.done
+		}
 	}
 	p.task = nil
+}
+
+// await looks at a condition for a while, and returns whether it came true.
+func await(condition func() bool) bool {
+	for i := 0; i < 2000; i++ {
+		if condition() {
+			return true
+		}
+	}
+	for start := time.Now(); time.Since(start) < lookFor; {
+		for i := 0; i < 100; i++ {
+			if condition() {
+				return true
+			}
+		}
+		runtime.Gosched()
+	}
+	return false
+}
+
+// help does parts of task after task.
+func (p *Pool) help(w *poolWorker, number int) {
+	for {
+		if !await(func() bool { return w.order.Load() == orderWork }) && w.order.CompareAndSwap(orderNone, orderAsleep) {
+			<-w.wake
+		}
+		if w.closed.Load() {
+			return
+		}
+		w.order.Store(orderNone)
+		p.work(number)
+		if p.pending.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
+			p.done <- struct{}{}
+		}
+	}
 }
 
 func (p *Pool) work(worker int) {
@@ -82,7 +138,13 @@ func (p *Pool) work(worker int) {
 
 // Close ends the workers. The pool must not be used afterwards.
 func (p *Pool) Close() {
-	for _, c := range p.start {
-		close(c)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.workers {
+		w := &p.workers[i]
+		w.closed.Store(true)
+		if w.order.Swap(orderWork) == orderAsleep {
+			w.wake <- struct{}{}
+		}
 	}
 }

@@ -118,6 +118,15 @@ func (t *target) floatTile(rows int) {
 			VMOVUPS(at(b, (i*t.cols+j)*t.size()), panel(j))
 		}
 		for r := range rows {
+			if r == 4 {
+				PREFETCHT0(at(b, (i*t.cols)*t.size()+2048))
+			}
+			if r == 6 {
+				PREFETCHT0(at(b, (i*t.cols+1)*t.size()+2048))
+			}
+			if r == 0 && rows > 7 {
+				PREFETCHT0(at(a, 4*(i*rows)+2048))
+			}
 			VBROADCASTSS(at(a, 4*(i*rows+r)), value)
 			for j := range t.cols {
 				VFMADD231PS(panel(j), value, acc(set, r, j))
