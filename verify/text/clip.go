@@ -60,7 +60,7 @@ func openCLIP(s *source) (*stages, error) {
 	}
 	normalize := cleaner(s.p)
 	t := &stages{vocab: v, added: newAddedTokens(added, nil), normalize: normalize, split: mustPattern(clipPattern).words,
-		model: &clipWords{m}, decode: decodeCLIP}
+		model: &clipWords{m}, decode: decodeCLIP, chained: true}
 	// Special tokens are left out of decoded text wherever they come from.
 	for _, token := range []string{clipStart, clipEnd} {
 		if id, ok := v.ids[token]; ok {
@@ -84,7 +84,7 @@ func (c *clipWords) encode(dst []int, word string) ([]int, error) {
 
 // decodeCLIP joins tokens and makes spaces of the ends of words.
 func decodeCLIP(tokens []string) string {
-	return strings.ReplaceAll(decodeBytes(fromLetters(strings.Join(tokens, ""))), "</w>", " ")
+	return strings.TrimSpace(strings.ReplaceAll(decodeBytes(fromLetters(strings.Join(tokens, ""))), "</w>", " "))
 }
 
 // clipMergeLines returns the merges of the checkpoint, or those that openai/CLIP's code comes with.

@@ -72,3 +72,65 @@ func TestHuggingFaceCLIP(t *testing.T) {
 		}
 	}
 }
+
+func TestCLIPDecodes(t *testing.T) {
+	p := pipeline.OpenAICLIPText(77)
+	tok, err := Open(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := tok.Encode("A Photo of two cafés, &amp; it's 🙂")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tok.Decode(tok.Frame(ids), true); got != "a photo of two cafés , & it 's 🙂" {
+		t.Errorf("decoded: %q", got)
+	}
+	if got := tok.Decode(tok.Frame(ids[:1]), false); got != "<|startoftext|>a <|endoftext|>" {
+		t.Errorf("decoded with specials: %q", got)
+	}
+}
+
+func TestBatch(t *testing.T) {
+	p := pipeline.OpenAICLIPText(6)
+	tok, err := Open(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{"a cat", "", "a photo of a cat"}
+	ids, mask, err := Batch(tok, p, texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]int{{49406, 320, 2368, 49407, 0, 0}, {49406, 49407, 0, 0, 0, 0}, {49406, 320, 1125, 539, 320, 49407}} {
+		if !slices.Equal(ids[i], want) {
+			t.Errorf("%q: %v, want %v", texts[i], ids[i], want)
+		}
+		for j, m := range mask[i] {
+			if (m == 1) != (j == 0 || want[j] != 0) {
+				t.Errorf("%q: mask %v for %v", texts[i], mask[i], want)
+				break
+			}
+		}
+	}
+	// To the longest of the batch, with a token, before the text.
+	p.Pad = pipeline.TextPad{Token: clipEnd, Left: true}
+	ids, mask, err = Batch(tok, p, texts[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(ids[1], []int{49407, 49407, 49406, 49407}) || !slices.Equal(mask[1], []int{0, 0, 1, 1}) || len(ids[0]) != 4 {
+		t.Errorf("%v, mask %v", ids, mask)
+	}
+	p.Truncate = false
+	if _, _, err = Batch(tok, p, texts); err == nil {
+		t.Error("a text of 5 tokens in a context of 6: no error")
+	}
+	p.Vocabulary = 608
+	if _, _, err = Batch(tok, p, texts[:1]); err == nil {
+		t.Error("ids above the model's table: no error")
+	}
+	if ids, mask, err = Batch(tok, pipeline.OpenAICLIPText(6), nil); err != nil || len(ids) != 0 || len(mask) != 0 {
+		t.Errorf("no texts: %v, %v, %v", ids, mask, err)
+	}
+}

@@ -79,6 +79,12 @@ func readTokenizerJSON(raw []byte, p *pipeline.Text) (*stages, error) {
 		decode = func(tokens []string) []string { return []string{strings.Join(tokens, " ")} }
 	}
 	t.decode = func(tokens []string) string { return strings.Join(decode(tokens), "") }
+	if b, ok := m.(*bpe); ok && b.suffix == "</w>" && !strings.Contains(string(f.Decoder), "BPEDecoder") {
+		// transformers' CLIPTokenizerFast makes spaces of the ends of words, which the byte-level decoder leaves.
+		t.decode = func(tokens []string) string {
+			return strings.TrimSpace(strings.ReplaceAll(strings.Join(decode(tokens), ""), "</w>", " "))
+		}
+	}
 	own := cleaner(p)
 	if p.Clean == pipeline.CleanNone && !p.Lower {
 		own = nil

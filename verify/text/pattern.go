@@ -9,8 +9,9 @@ import (
 
 // The patterns by which byte-level tokenizers cut text into words.
 const (
-	// clipPattern is openai/CLIP's (simple_tokenizer.py), its literals without regard to case.
-	clipPattern = `(?i:<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+`
+	// clipPattern is openai/CLIP's (simple_tokenizer.py), its literals without regard to case. The original disregards case
+	// everywhere; of the classes that matters for U+0345 alone, a mark whose capital is a letter: nothing matches it.
+	clipPattern = `(?i:<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+`
 	// gpt2Pattern is openai/gpt-2's (encoder.py); tiktoken, Whisper and RoBERTa share it.
 	gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 )
