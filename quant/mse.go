@@ -39,52 +39,55 @@ func (mse) Begin(t Target) (Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	choose := t.bestScale
-	if t.Scheme.Asymmetric {
-		choose = t.bestSpread
-	}
+	lo, hi := t.Scheme.Range()
+	lopsided := t.Scheme.Asymmetric || -(lo-t.Scheme.Zero()) != hi-t.Scheme.Zero()
 	return func(q *kernels.Quantized, w []float32) {
 		plain(q, w)
-		t.eachGroup(w, func(i int, x []float32) { choose(q, i, x) })
+		var low, high []float32
+		if lopsided {
+			low, high = make([]float32, len(q.Scales)), make([]float32, len(q.Scales))
+			kernels.RowMinMax(low, high, w, t.K, t.Scheme.Group)
+		}
+		t.eachGroup(w, func(i int, x []float32) {
+			switch {
+			case q.Scales[i] == 0:
+			case t.Scheme.Asymmetric:
+				t.bestSpread(q, i, x, low[i], high[i])
+			case lopsided:
+				t.bestScale(q, i, x, high[i] >= -low[i])
+			default:
+				t.bestScale(q, i, x, false)
+			}
+		})
 		kernels.QuantizeRTN(q, 0, w)
 	}, nil
 }
 
 // bestScale replaces the round-to-nearest scale i of a symmetric q where a better one is found for x.
-func (t *Target) bestScale(q *kernels.Quantized, i int, x []float32) {
-	s0 := q.Scales[i]
-	if s0 == 0 {
-		return
-	}
+func (t *Target) bestScale(q *kernels.Quantized, i int, x []float32, negative bool) {
 	lo, hi := q.Range()
-	lo, hi = lo-q.Zero(), hi-q.Zero()
-	start := float64(s0)
-	if -lo > hi {
-		start = math.Copysign(start, -float64(largest(x)))
+	start := float64(q.Scales[i])
+	if negative {
+		start = -start
 	}
-	best := searchScale(x, start, lo, hi)
+	best := searchScale(x, start, lo-q.Zero(), hi-q.Zero())
 	t.keepBetter(q, i, x, t.storable(best.scale()), 0)
 }
 
-// bestSpread replaces the round-to-nearest scale and zero point i of an asymmetric q where better ones are found for x.
-func (t *Target) bestSpread(q *kernels.Quantized, i int, x []float32) {
-	if q.Scales[i] == 0 {
-		return
-	}
+// bestSpread replaces the round-to-nearest scale and zero point i of an asymmetric q where better ones are found for x,
+// whose values reach from low to high.
+func (t *Target) bestSpread(q *kernels.Quantized, i int, x []float32, low, high float32) {
 	_, top := q.Range()
-	lo, hi := float32(0), float32(0)
-	for _, v := range x {
-		lo, hi = min(lo, v), max(hi, v)
-	}
+	low, high = min(low, 0), max(high, 0)
 	// For each zero point there is a scale with which the range just covers both ends, and a row of smaller ones. Moving the
 	// zero point from where round-to-nearest has it clips one side more than the other.
 	try := func(z int) fit {
 		whole := 0.0
 		if z > 0 {
-			whole = -float64(lo) / float64(z)
+			whole = -float64(low) / float64(z)
 		}
 		if z < top {
-			whole = max(whole, float64(hi)/float64(top-z))
+			whole = max(whole, float64(high)/float64(top-z))
 		}
 		return searchScale(x, whole, -z, top-z)
 	}
@@ -178,15 +181,4 @@ func fitScale(x []float32, scale float32, lo, hi int) fit {
 	var f fit
 	f.xq, f.qq = kernels.Fit(x, inv, lo, hi)
 	return f
-}
-
-// largest returns the value of greatest magnitude, the first of several.
-func largest(x []float32) float32 {
-	var big float32
-	for _, v := range x {
-		if math.Abs(float64(v)) > math.Abs(float64(big)) {
-			big = v
-		}
-	}
-	return big
 }

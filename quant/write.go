@@ -220,8 +220,10 @@ func (w *writer) float(s *scratch, r *Row, read func(off, n int) ([]float32, err
 				return err
 			}
 		} else if d == formats.F16 {
-			if v := largest(x); math.Abs(float64(v)) >= maxFloat16 {
-				return fmt.Errorf("%g is beyond what float16 holds: --keep %s leaves the weight as it is", v, r.Name)
+			var most [1]float32
+			kernels.RowAbsMax(most[:], x, len(x), 0)
+			if most[0] >= maxFloat16 {
+				return fmt.Errorf("a value of magnitude %g is beyond what float16 holds: --keep %s leaves the weight as it is", most[0], r.Name)
 			}
 		}
 		if err := w.file.WriteAt(r.Name, s.encode(x, d), int64(at)*int64(d.Size())); err != nil {
