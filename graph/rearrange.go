@@ -11,6 +11,19 @@ type Permutation struct {
 	From Shape
 	Perm []int // axis i of the result is axis Perm[i] of From
 	Out  Shape
+
+	// The loops that copy: neighbours joined, axes of one dropped, sizes and source distances outermost first.
+	size, step []int
+}
+
+// NewPermutation returns the permutation of a shape's axes; its Out is the permuted shape.
+func NewPermutation(from Shape, perm []int) *Permutation {
+	p := &Permutation{From: from, Perm: perm}
+	for _, a := range perm {
+		p.Out = append(p.Out, from[a])
+	}
+	p.plan()
+	return p
 }
 
 // Identity reports whether elements keep their order, so that the result is a view.
@@ -135,6 +148,10 @@ func (o Rearrange) Solve(in Shape) (*Permutation, error) {
 	if len(p.Perm) != len(order) {
 		return fail("an axis of the left is missing on the right")
 	}
+	if len(order) > maxAxes {
+		return fail("more than %d axes", maxAxes)
+	}
+	p.plan()
 	return p, nil
 }
 
@@ -143,23 +160,13 @@ func (p *Permutation) Apply(dst, src []float32) {
 	if len(src) == 0 {
 		return
 	}
-	if p.Identity() {
+	n := len(p.size)
+	if n == 0 || n == 1 && p.step[0] == 1 {
 		copy(dst, src)
 		return
 	}
-	from, perm := p.merged()
-	n := len(perm)
-	strides := make([]int, len(from))
-	for s, i := 1, len(from)-1; i >= 0; i-- {
-		strides[i] = s
-		s *= from[i]
-	}
-	size, step := make([]int, n), make([]int, n)
-	for i, a := range perm {
-		size[i], step[i] = from[a], strides[a]
-	}
-	index := make([]int, n)
-	inner, innerStep := size[n-1], step[n-1]
+	var index [maxAxes]int
+	inner, innerStep := p.size[n-1], p.step[n-1]
 	for off, d := 0, 0; ; {
 		if innerStep == 1 {
 			copy(dst[d:d+inner], src[off:off+inner])
@@ -173,11 +180,11 @@ func (p *Permutation) Apply(dst, src []float32) {
 		a := n - 2
 		for ; a >= 0; a-- {
 			index[a]++
-			off += step[a]
-			if index[a] < size[a] {
+			off += p.step[a]
+			if index[a] < p.size[a] {
 				break
 			}
-			off -= size[a] * step[a]
+			off -= p.size[a] * p.step[a]
 			index[a] = 0
 		}
 		if a < 0 {
@@ -186,29 +193,26 @@ func (p *Permutation) Apply(dst, src []float32) {
 	}
 }
 
-// merged joins axes that stay neighbours and drops those of size one, so that runs are as long as can be.
-func (p *Permutation) merged() (Shape, []int) {
-	type axis struct{ first, last, size int }
-	var axes []axis
+// maxAxes bounds the axes of a pattern.
+const maxAxes = 16
+
+// plan fills in the loops of Apply.
+func (p *Permutation) plan() {
+	strides := make([]int, len(p.From))
+	for s, i := 1, len(p.From)-1; i >= 0; i-- {
+		strides[i] = s
+		s *= p.From[i]
+	}
 	for _, a := range p.Perm {
 		if p.From[a] == 1 {
 			continue
 		}
-		if k := len(axes) - 1; k >= 0 && a > axes[k].last && Shape(p.From[axes[k].last+1:a]).Len() == 1 {
-			axes[k].last = a
-			axes[k].size *= p.From[a]
+		if k := len(p.size) - 1; k >= 0 && p.step[k] == strides[a]*p.From[a] {
+			p.size[k] *= p.From[a]
+			p.step[k] = strides[a]
 			continue
 		}
-		axes = append(axes, axis{a, a, p.From[a]})
+		p.size = append(p.size, p.From[a])
+		p.step = append(p.step, strides[a])
 	}
-	sorted := slices.Clone(axes)
-	slices.SortFunc(sorted, func(x, y axis) int { return x.first - y.first })
-	from, perm := make(Shape, len(axes)), make([]int, len(axes))
-	for i, a := range sorted {
-		from[i] = a.size
-	}
-	for i, a := range axes {
-		perm[i] = slices.Index(sorted, a)
-	}
-	return from, perm
 }

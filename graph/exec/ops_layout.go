@@ -35,10 +35,11 @@ func rearrange(c *call, op graph.Rearrange) (func(), error) {
 	// A part is a slice of the outermost axis of the result, where that is a part of the source too.
 	if len(p.Perm) > 1 && p.Perm[0] == 0 && p.From[0] > 1 {
 		n := p.From[0]
-		each := &graph.Permutation{From: p.From[1:]}
+		var inner []int
 		for _, a := range p.Perm[1:] {
-			each.Perm = append(each.Perm, a-1)
+			inner = append(inner, a-1)
 		}
+		each := graph.NewPermutation(p.From[1:], inner)
 		size := len(dst) / n
 		return overRows(c.pool(), n, size, func(r0, r1 int) {
 			for r := r0; r < r1; r++ {
