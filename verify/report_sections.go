@@ -59,12 +59,12 @@ func (r *Report) sections(worst int) []section {
 func (r *Report) summary() section {
 	s := section{title: "Model", head: []string{"", "before", "after", "ratio"}}
 	s.rows = append(s.rows,
-		[]string{"path", r.Reference.Path, r.Candidate.Path, ""},
+		[]string{"path", elide(r.Reference.Path), elide(r.Candidate.Path), ""},
 		[]string{"size", Bytes(r.Bytes.Before), Bytes(r.Bytes.After), ratio(float64(r.Bytes.Before), float64(r.Bytes.After))})
 	if r.Latency.Of != nil {
 		s.rows = append(s.rows, []string{"latency", fmt.Sprintf("%.2f ms", r.Latency.Before), fmt.Sprintf("%.2f ms", r.Latency.After),
 			ratio(r.Latency.Before, r.Latency.After)})
-		s.notes = append(s.notes, fmt.Sprintf("latency: one sample to %s, median, %d threads", strings.Join(r.Latency.Of, ", "), r.Latency.Threads))
+		s.notes = append(s.notes, fmt.Sprintf("latency: one sample to %s, median, %d threads; before: the source with its graph fused", strings.Join(r.Latency.Of, ", "), r.Latency.Threads))
 	}
 	s.notes = append(s.notes, fmt.Sprintf("%s; %d samples, %d texts", r.Reference.System, r.Samples, r.Texts))
 	if len(r.Skipped) > 0 {
@@ -138,13 +138,28 @@ func (c *Converted) section(worst int) section {
 		names := byReason[reason]
 		most := len(names)
 		if worst > 0 {
-			most = min(most, 2)
+			most = min(most, 1)
 		}
 		list := strings.Join(names[:most], ", ")
+		if worst > 0 {
+			list = elide(list)
+		}
 		if len(names) > most {
 			list += ", …"
 		}
 		s.rows = append(s.rows, []string{fmt.Sprint(len(names)), fmt.Sprintf("float: %s (%s)", reason, list)})
 	}
 	return s
+}
+
+// longest is how much of a name a line on a terminal shows.
+const longest = 48
+
+// elide cuts the middle out of a long name.
+func elide(s string) string {
+	r := []rune(s)
+	if len(r) <= longest {
+		return s
+	}
+	return string(r[:longest/2]) + "…" + string(r[len(r)-longest/2:])
 }
