@@ -65,6 +65,13 @@ func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Source(), sys.Title, im.Naming, err)
 	}
 	m.System, m.Naming = sys.Name, im.Naming
+	if size := o.ImageSize; size != [2]int{} && m.Pipeline != nil && m.Pipeline.Image != nil {
+		if sized, err := m.Pipeline.Image.WithSize(size[0], size[1]); err != nil {
+			im.Note("%v; it stays as it is", err)
+		} else {
+			m.Pipeline.Image = sized
+		}
+	}
 	if t := m.Pipeline.Text; t != nil {
 		m.Pipeline.Files = append(m.Pipeline.Files, t.Paths()...)
 	}
