@@ -433,3 +433,58 @@ func quantize8AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int
 //
 //go:noescape
 func quantize16AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
+
+// peakIntegerAVX512VNNI repeats a dot product of bytes on each of the accumulators n times.
+//
+//go:noescape
+func peakIntegerAVX512VNNI(n int)
+
+// peakFloatAVX512 repeats a multiply-add on each of the accumulators n times.
+//
+//go:noescape
+func peakFloatAVX512(n int)
+
+// peakIntegerAVX512 repeats a multiplication of words and an addition on each of the accumulators n times.
+//
+//go:noescape
+func peakIntegerAVX512(n int)
+
+// peakIntegerAVX512VL repeats a dot product of bytes on each of the accumulators n times.
+//
+//go:noescape
+func peakIntegerAVX512VL(n int)
+
+// peakIntegerAVXVNNI repeats a dot product of bytes on each of the accumulators n times.
+//
+//go:noescape
+func peakIntegerAVXVNNI(n int)
+
+// peakFloatAVX2 repeats a multiply-add on each of the accumulators n times.
+//
+//go:noescape
+func peakFloatAVX2(n int)
+
+// peakIntegerAVX2 repeats a multiplication of words and an addition on each of the accumulators n times.
+//
+//go:noescape
+func peakIntegerAVX2(n int)
+
+// readStreamAVX512 reads n bytes, a multiple of 256 for each stream.
+//
+//go:noescape
+func readStreamAVX512(p *byte, n int)
+
+// readStreamsAVX512 reads n bytes, a multiple of 256 for each stream.
+//
+//go:noescape
+func readStreamsAVX512(p *byte, n int)
+
+// readStreamAVX2 reads n bytes, a multiple of 256 for each stream.
+//
+//go:noescape
+func readStreamAVX2(p *byte, n int)
+
+// readStreamsAVX2 reads n bytes, a multiple of 256 for each stream.
+//
+//go:noescape
+func readStreamsAVX2(p *byte, n int)

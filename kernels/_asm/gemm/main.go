@@ -57,6 +57,13 @@ func main() {
 		t.quantize(1)
 		t.quantize(2)
 	}
+	for _, t := range []*target{avx512vnni, avx512, avx512vl, avxvnni, avx2} {
+		t.peaks()
+	}
+	for _, t := range []*target{avx512, avx2} {
+		t.read(1, "readStream")
+		t.read(4, "readStreams")
+	}
 	Generate()
 }
 
