@@ -81,11 +81,17 @@ func (c *gemmCall) floatPart(ws *workerScratch, panel, m0, m1 int) {
 		a       = c.packedA()
 	)
 	*t = tile{nr: nr}
+	ahead := 0
 	for k0 := 0; ; k0 += c.kBlock {
 		kc := min(c.kBlock, w.k-k0)
 		first, last := k0 == 0, k0+kc >= w.k
 		if kc > 0 {
 			t.b = c.floatPanel(ws, panel, k0, kc)
+			if w.scheme.Bits == 32 {
+				ahead = 4 * w.panel
+			} else {
+				ahead = w.nextPanel(panel, t.b)
+			}
 		}
 		t.k = kc
 		// Bias and residual come first, since the residual may be what C holds before.
@@ -97,6 +103,7 @@ func (c *gemmCall) floatPart(ws *workerScratch, panel, m0, m1 int) {
 			s0, s1 := strip(m1-m0, count, i)
 			t.rows = s1 - s0
 			if kc > 0 {
+				t.lookAhead(i, ahead, nr*4)
 				t.a = unsafe.Pointer(&a[m0*w.k+(m1-m0)*k0+s0*kc])
 			}
 			if partial {

@@ -165,12 +165,14 @@ func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
 			t.comp = &w.comp[first]
 		}
 	}
+	ahead := w.nextPanel(panel, t.b)
 	for i := range count {
 		s0, s1 := strip(m1-m0, count, i)
 		s0, s1 = m0+s0, m0+s1
 		t.rows = s1 - s0
 		t.a = unsafe.Pointer(&c.s.a[s0*c.ldaBytes])
 		t.rowScale = &c.s.rowF[s0]
+		t.lookAhead(i, ahead, nr*c.k.kStep)
 		if c.few && w.groups > 0 {
 			t.sums = &c.s.sums[s0*w.groups]
 		}
@@ -233,4 +235,12 @@ func (w *Packed) zeros(panel int) (unsafe.Pointer, int) {
 	}
 	n := w.nr * w.kern.kStep
 	return unsafe.Pointer(&w.zero[panel*w.groups*n]), n
+}
+
+// nextPanel returns the distance in bytes from b to the packed integers of the panel after this one.
+func (w *Packed) nextPanel(panel int, b unsafe.Pointer) int {
+	if b == nil || (panel+1)*w.panel >= len(w.data) {
+		return 0
+	}
+	return int(uintptr(unsafe.Pointer(&w.data[(panel+1)*w.panel])) - uintptr(b))
 }

@@ -27,6 +27,18 @@ type tile struct {
 	sums       *int32         // 144: for each group, for each row, minus the sum of the activations
 	zero       unsafe.Pointer // 152: zero points, as for expand
 	zeroStride int            // 160: distance of the groups' zero points in bytes
+
+	ahead int // 168: distance from b of what each step prefetches a line of: the next panel, bit by bit
+}
+
+// lookAhead sets what tile i of a panel prefetches of the next panel, which is distance bytes away. A step of the panel is
+// several cache lines, and each of the first tiles takes one of them; so what is in memory arrives while there is work.
+func (t *tile) lookAhead(i, distance, step int) {
+	const line = 64
+	t.ahead = 0
+	if i*line < step {
+		t.ahead = distance + i*line
+	}
 }
 
 // expand is one call of a kernel that unpacks weights.

@@ -243,17 +243,28 @@ func Gemm(o Options, each func(Record)) error {
 	}
 	for _, threads := range o.Threads {
 		pool := kernels.NewPool(threads)
+		peaks := map[kernels.Unit]float64{} // the best so far, so that a disturbed shape is not held against a low peak
+		for range o.Rounds {
+			measure(pool, probes, peaks)
+		}
 		for _, shape := range o.Shapes {
 			if o.Warm {
-				timeShape(&o, pool, shape, false, probes, each)
+				timeShape(&o, pool, shape, false, probes, peaks, each)
 			}
 			if o.Cold {
-				timeShape(&o, pool, shape, true, probes, each)
+				timeShape(&o, pool, shape, true, probes, peaks, each)
 			}
 		}
 		pool.Close()
 	}
 	return nil
+}
+
+// measure raises the peaks to what the units do now.
+func measure(pool *kernels.Pool, probes map[kernels.Unit]*probe, peaks map[kernels.Unit]float64) {
+	for u, probe := range probes {
+		peaks[u] = max(peaks[u], probe.run(pool))
+	}
 }
 
 // product is a shape in one scheme, with the copies of its weights.
@@ -264,7 +275,7 @@ type product struct {
 	read   float64 // best bytes a second
 }
 
-func timeShape(o *Options, pool *kernels.Pool, shape Shape, cold bool, probes map[kernels.Unit]*probe, each func(Record)) {
+func timeShape(o *Options, pool *kernels.Pool, shape Shape, cold bool, probes map[kernels.Unit]*probe, peaks map[kernels.Unit]float64, each func(Record)) {
 	r := rand.New(rand.NewPCG(1, uint64(shape.M)<<40^uint64(shape.K)<<20^uint64(shape.N)))
 	var (
 		scratch kernels.Scratch
@@ -272,7 +283,6 @@ func timeShape(o *Options, pool *kernels.Pool, shape Shape, cold bool, probes ma
 		c       = make([]float32, shape.M*shape.N)
 		w       = make([]float32, shape.N*shape.K)
 		all     []*product
-		peaks   = map[kernels.Unit]float64{}
 	)
 	for _, x := range [][]float32{a, w} {
 		for i := range x {
@@ -298,9 +308,7 @@ func timeShape(o *Options, pool *kernels.Pool, shape Shape, cold bool, probes ma
 	}
 	call := make([]int, len(all))
 	for range o.Rounds {
-		for u, probe := range probes {
-			peaks[u] = max(peaks[u], probe.run(pool))
-		}
+		measure(pool, probes, peaks)
 		for i, p := range all {
 			// Warm weights are those of a call just before; a short product is timed several times in a round.
 			if !cold {

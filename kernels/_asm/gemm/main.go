@@ -75,6 +75,7 @@ const (
 	tileRowScale, tileAcc, tileGroups      = 96, 104, 112
 	tileLastK                              = 120
 	tileSums, tileZero, tileZeroStride     = 144, 152, 160
+	tileAhead                              = 168
 	expandDst, expandSrc, expandScale      = 0, 8, 16
 	expandZero, expandSteps                = 24, 40
 	expandGroups, expandLast, expandStride = 48, 56, 64
@@ -100,6 +101,7 @@ func (t *target) floatTile(rows int) {
 	var (
 		a, b, k, c, ldc = reg.RSI, reg.RBX, reg.RCX, reg.R8, reg.R9
 		bias, res, ldr  = reg.R10, reg.R11, reg.R12
+		ahead           = reg.R13
 		n               = rows * t.cols
 		sets            = 1
 		from            = t.registers() - n // accumulators take the upper registers
@@ -117,6 +119,7 @@ func (t *target) floatTile(rows int) {
 	MOVQ(at(args, tileK), k)
 	MOVQ(at(args, tileC), c)
 	MOVQ(at(args, tileLDC), ldc)
+	MOVQ(at(args, tileAhead), ahead)
 	for i := range n * sets {
 		t.zero(t.v(from + i))
 	}
@@ -124,6 +127,7 @@ func (t *target) floatTile(rows int) {
 		for j := range t.cols {
 			VMOVUPS(at(b, (i*t.cols+j)*t.size()), panel(j))
 		}
+		PREFETCHT1(Mem{Base: b, Index: ahead, Scale: 1, Disp: i * t.cols * t.size()})
 		for r := range rows {
 			if r == 4 {
 				PREFETCHT0(at(b, (i*t.cols)*t.size()+2048))
@@ -234,7 +238,7 @@ func (t *target) integerTile(rows int) {
 	)
 	acc := func(r, j int) reg.VecPhysical { return t.v(from + r*cols + j) }
 	panel := func(j int) reg.VecPhysical { return t.v(j) }
-	m := t.multiplier(args, rows, cols, acc)
+	m := t.multiplier(args, rows, cols, acc, reg.R12)
 	MOVQ(at(args, tileScale), scale)
 	MOVQ(at(args, tileGroups), groups)
 	MOVQ(at(args, tileAcc), sums)
@@ -320,7 +324,7 @@ func (t *target) groupTile(rows int) {
 		sum           = func(r, j int) reg.VecPhysical { return t.v(t.registers() - 2*n + r*groupCols + j) }
 		panel         = func(j int) reg.VecPhysical { return t.v(j) }
 	)
-	m := t.multiplier(args, rows, groupCols, acc)
+	m := t.multiplier(args, rows, groupCols, acc, reg.RAX)
 	MOVQ(at(args, tileScale), scale)
 	MOVQ(at(args, tileGroups), groups)
 	for r := range rows {
@@ -350,19 +354,20 @@ func (t *target) groupTile(rows int) {
 	finish()
 }
 
-// multiplier emits the integer part of a tile. It uses SI, DX, BX, CX, R8, R12 and R13.
+// multiplier emits the integer part of a tile. It uses SI, DX, BX, CX, R8, R12, R13 and a register for ahead.
 type multiplier struct {
 	t          *target
 	rows, cols int
 	acc        func(r, j int) reg.VecPhysical
+	ahead      reg.GPPhysical // distance of what is to be prefetched
 	a, a3, a6  reg.GPPhysical // rows 0, 3 and 6 of A
 	lda, b, k  reg.GPPhysical
 	comp       reg.GPPhysical
 }
 
 // multiplier loads the pointers.
-func (t *target) multiplier(args reg.Register, rows, cols int, acc func(r, j int) reg.VecPhysical) *multiplier {
-	m := &multiplier{t, rows, cols, acc, reg.RSI, reg.R13, reg.R12, reg.RDX, reg.RBX, reg.RCX, reg.R8}
+func (t *target) multiplier(args reg.Register, rows, cols int, acc func(r, j int) reg.VecPhysical, ahead reg.GPPhysical) *multiplier {
+	m := &multiplier{t, rows, cols, acc, ahead, reg.RSI, reg.R13, reg.R12, reg.RDX, reg.RBX, reg.RCX, reg.R8}
 	MOVQ(at(args, tileA), m.a)
 	MOVQ(at(args, tileLDA), m.lda)
 	if rows > 3 {
@@ -375,6 +380,7 @@ func (t *target) multiplier(args reg.Register, rows, cols int, acc func(r, j int
 	}
 	MOVQ(at(args, tileB), m.b)
 	MOVQ(at(args, tileComp), m.comp)
+	MOVQ(at(args, tileAhead), m.ahead)
 	return m
 }
 
@@ -428,6 +434,7 @@ func (m *multiplier) group(args reg.Register, groups reg.GPPhysical) {
 				VPMOVSXBW(mem, panel(j))
 			}
 		}
+		PREFETCHT1(Mem{Base: m.b, Index: m.ahead, Scale: 1, Disp: i * m.step()})
 		for r := range m.rows {
 			VPBROADCASTD(m.row(r, i*t.kStep()*m.element()), value)
 			for j := range m.cols {
