@@ -28,15 +28,15 @@ type tile struct {
 	zero       unsafe.Pointer // 152: zero points, as for expand
 	zeroStride int            // 160: distance of the groups' zero points in bytes
 
-	ahead int // 168: distance from b of what each step prefetches a line of: the next panel, bit by bit
+	ahead int // 168: distance from b of what each step prefetches lines of: the next panel
 }
 
 // lookAhead sets what tile i of a panel prefetches of the next panel, which is distance bytes away. A step of the panel is
-// several cache lines, and each of the first tiles takes one of them; so what is in memory arrives while there is work.
+// several cache lines, and the first two tiles take every other one; so what is in memory arrives while there is work.
 func (t *tile) lookAhead(i, distance, step int) {
 	const line = 64
 	t.ahead = 0
-	if i*line < step {
+	if i < 2 && i*line < step {
 		t.ahead = distance + i*line
 	}
 }

@@ -434,7 +434,9 @@ func (m *multiplier) group(args reg.Register, groups reg.GPPhysical) {
 				VPMOVSXBW(mem, panel(j))
 			}
 		}
-		PREFETCHT1(Mem{Base: m.b, Index: m.ahead, Scale: 1, Disp: i * m.step()})
+		for line := 0; line < m.step(); line += 128 {
+			PREFETCHT1(Mem{Base: m.b, Index: m.ahead, Scale: 1, Disp: i*m.step() + line})
+		}
 		for r := range m.rows {
 			VPBROADCASTD(m.row(r, i*t.kStep()*m.element()), value)
 			for j := range m.cols {
