@@ -94,8 +94,12 @@ var (
 	_ = RegisterMetric(4, Metric{Name: "rel_l2", Title: "rel L2", Of: relL2})
 )
 
+// broken reports whether nothing can be said for the candidate: it is not finite where the reference is, or the reference
+// is finite nowhere.
+func (m *Moments) broken() bool { return m.Broken > 0 || m.N == 0 && m.RefNonFinite > 0 }
+
 func cosine(m *Moments) float64 {
-	if m.Broken > 0 {
+	if m.broken() {
 		return -1
 	}
 	if m.Ref2 == 0 && m.Got2 == 0 {
@@ -112,7 +116,7 @@ func cosine(m *Moments) float64 {
 
 func sqnr(m *Moments) float64 {
 	switch {
-	case m.Broken > 0:
+	case m.broken():
 		return -MaxSQNR
 	case m.Diff2 == 0:
 		return MaxSQNR
@@ -123,14 +127,14 @@ func sqnr(m *Moments) float64 {
 }
 
 func maxAbs(m *Moments) float64 {
-	if m.Broken > 0 {
+	if m.broken() {
 		return worstError
 	}
 	return m.MaxDiff
 }
 
 func meanAbs(m *Moments) float64 {
-	if m.Broken > 0 {
+	if m.broken() {
 		return worstError
 	}
 	return m.DiffAbs / float64(max(m.N, 1))
@@ -138,7 +142,7 @@ func meanAbs(m *Moments) float64 {
 
 func relL2(m *Moments) float64 {
 	switch {
-	case m.Broken > 0:
+	case m.broken():
 		return worstError
 	case m.Diff2 == 0:
 		return 0

@@ -57,4 +57,9 @@ func TestCounters(t *testing.T) {
 	if m.Broken != 0 || cosine(&m) != 1 {
 		t.Error("a reference that is not finite was held against the candidate")
 	}
+	m = Moments{}
+	m.Add([]float32{nan}, []float32{nan})
+	if cosine(&m) != -1 {
+		t.Error("a reference that is nowhere finite counts as equal")
+	}
 }

@@ -190,6 +190,24 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+func TestBenchGemm(t *testing.T) {
+	code, out, errs := cli(t, "bench", "gemm", "--json", "--threads", "1,2", "--schemes", "float32,int8,int4-g32", "--shapes", "5x64x48", "--rounds", "2")
+	var records []map[string]any
+	if err := json.Unmarshal([]byte(out), &records); code != exitOK || err != nil || len(records) != 6 {
+		t.Fatalf("%d: %v: %s%s", code, err, out, errs)
+	}
+	for _, key := range []string{"m", "k", "n", "scheme", "threads", "isa", "weights", "gops_best", "gops_median", "peak_gops", "share"} {
+		if _, ok := records[0][key]; !ok {
+			t.Errorf("no %q in %v", key, records[0])
+		}
+	}
+	for _, args := range [][]string{{"--shapes", "1x2"}, {"--schemes", "int5"}, {"--isa", "mmx"}, {"--threads", "0"}} {
+		if code, _, errs := cli(t, append([]string{"bench", "gemm"}, args...)...); code != exitFailed || strings.Count(strings.TrimSpace(errs), "\n") != 0 {
+			t.Errorf("%v: %d: %s", args, code, errs)
+		}
+	}
+}
+
 // TestHelp checks that every command has examples.
 func TestHelp(t *testing.T) {
 	a := &app{}
