@@ -16,6 +16,7 @@ var claimed = map[string]bool{
 	"image decoding":      true,
 	"image preprocessing": true,
 	"audio preprocessing": true,
+	"Whisper":             true,
 }
 
 const (
