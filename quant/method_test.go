@@ -187,7 +187,7 @@ func exactly(q *kernels.Quantized) []float64 {
 func TestMSENearOptimal(t *testing.T) {
 	for _, s := range []kernels.Scheme{{Bits: 4, Group: 32}, {Bits: 4, Group: 32, Asymmetric: true}, {Bits: 8}, {Bits: 8, Asymmetric: true}} {
 		for _, name := range []string{"normal", "laplace", "tailed", "skewed"} {
-			const n, k = 16, 96
+			const n, k = 4, 96
 			w := sample(name, n*k)
 			got, signal := errorOf(quantizeBy(t, "mse", n, k, s, false, w), w)
 			plain, _ := errorOf(quantizeBy(t, "rtn", n, k, s, false, w), w)
@@ -219,7 +219,7 @@ func exhaustive(x []float32, s kernels.Scheme) float64 {
 	zeros := []int{s.Zero()}
 	if s.Asymmetric {
 		zeros = nil
-		for z := lo; z <= hi; z += max(1, hi/64) {
+		for z := lo; z <= hi; z += max(1, hi/16) {
 			zeros = append(zeros, z)
 		}
 	}
@@ -229,8 +229,8 @@ func exhaustive(x []float32, s kernels.Scheme) float64 {
 	}
 	best := math.Inf(1)
 	for _, z := range zeros {
-		for i := 1; i <= 300; i++ {
-			scale := 2.2 * peak / levels(s) * float64(i) / 300
+		for i := 1; i <= 200; i++ {
+			scale := 2.2 * peak / levels(s) * float64(i) / 200
 			best = min(best, squaredError(x, float32(scale), lo-z, hi-z))
 			if !s.Asymmetric {
 				best = min(best, squaredError(x, float32(-scale), lo-z, hi-z))
