@@ -1,6 +1,10 @@
 package kernels
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+)
 
 // Packed is a weight matrix in the layout of one instruction set, the one that was active when it was packed. Layouts:
 //
@@ -151,61 +155,184 @@ func (w *Packed) packIntegers(q *Quantized) {
 	}
 	w.side = aligned[float32](panels * w.sideRows * w.nr)
 
-	for n := range q.N {
-		panel, column := n/w.nr, n%w.nr
-		data := w.data[panel*w.panel:]
-		var total float64
-		for g := range w.groups {
-			at := (panel*w.groups+g)*w.nr + column
-			scale := q.Scales[n*w.groups+g]
-			w.scale[at] = scale
-			zero := q.zero(n, g)
-			sum := 0 // of the values as the kernel multiplies them
-			k0, k1 := g*w.group, min((g+1)*w.group, q.K)
-			for k := k0; k < k1; k++ {
-				v := q.at(n, k)
-				step, lane := (k-k0)/kern.kStep, (k-k0)%kern.kStep
-				step += g * w.steps
-				if q.Bits == 4 {
-					data[(step/2*w.nr+column)*kern.kStep+lane] |= byte(v) << (step % 2 * 4)
-					sum += v - zero
-					continue
-				}
-				if q.Asymmetric {
-					v -= 128
-				}
-				data[(step*w.nr+column)*kern.kStep+lane] = byte(v)
-				sum += v
-			}
-			if q.Bits == 4 {
-				for i := range kern.kStep {
-					if q.Asymmetric {
-						w.zero[((panel*w.groups+g)*w.nr+column)*kern.kStep+i] = byte(zero)
-					}
-				}
-				// The padding unpacks to -zero.
-				steps := w.steps
-				if g == w.groups-1 {
-					steps = w.lastK
-				}
-				pad := steps*kern.kStep - (k1 - k0)
-				if w.comp != nil {
-					w.comp[at] = int32(-128 * (sum - pad*zero))
-				}
-				total += float64(scale) * float64(sum)
-				continue
-			}
-			if w.comp != nil {
-				w.comp[at] = int32(-128 * sum)
-			}
-			if q.Asymmetric {
-				w.setSide(n, g, -scale*float32(zero-128))
-				sum -= (zero - 128) * (k1 - k0)
-			}
-			total += float64(scale) * float64(sum)
+	sums := newGroupSums(w)
+	totals := make([]float64, w.nr)
+	for panel := range panels {
+		n0, n1 := panel*w.nr, min((panel+1)*w.nr, q.N)
+		for n := n0; n < n1; n++ {
+			w.packRow(q, n)
 		}
-		w.setSide(n, w.sideRows-1, float32(total))
+		clear(totals)
+		sums.start(panel)
+		for g := range w.groups {
+			at := (panel*w.groups + g) * w.nr
+			count, steps := w.groupLength(g)
+			pad := steps*kern.kStep - count
+			for j, sum := range sums.group(g)[:n1-n0] {
+				n := n0 + j
+				scale := q.Scales[n*w.groups+g]
+				w.scale[at+j] = scale
+				if w.comp != nil {
+					w.comp[at+j] = -128 * int32(sum)
+				}
+				switch {
+				case q.Bits == 4: // whose padding unpacks to minus the zero point
+					sum += float32(pad * q.zero(n, g))
+				case q.Asymmetric:
+					zero := int(q.Zeros[n*w.groups+g]) - 128
+					w.setSide(n, g, -scale*float32(zero))
+					sum -= float32(zero * count)
+				}
+				totals[j] += float64(scale) * float64(sum)
+			}
+		}
+		for j, total := range totals[:n1-n0] {
+			w.setSide(n0+j, w.sideRows-1, float32(total))
+		}
 	}
+}
+
+// groupLength returns the values of a group and the steps that it takes.
+func (w *Packed) groupLength(g int) (values, steps int) {
+	if g == w.groups-1 {
+		return w.k - g*w.group, w.lastK
+	}
+	return w.group, w.steps
+}
+
+// packRow moves row n to its column of its panel.
+func (w *Packed) packRow(q *Quantized, n int) {
+	var (
+		kStep  = w.kern.kStep
+		panel  = n / w.nr
+		column = n % w.nr
+		row    = q.Data[n*q.RowBytes(q.K):][:q.RowBytes(q.K)]
+		stride = w.nr * kStep // bytes of a step, or of a pair of int4 steps
+	)
+	if q.Bits == 4 && q.Asymmetric {
+		for g := range w.groups {
+			zero := w.zero[((panel*w.groups+g)*w.nr+column)*kStep:][:kStep]
+			for i := range zero {
+				zero[i] = q.Zeros[n*w.groups+g]
+			}
+		}
+	}
+	group, groups := w.group, w.groups
+	if w.steps*kStep == group { // groups without padding follow each other as one would
+		group, groups = q.K, min(groups, 1)
+	}
+	for g := range groups {
+		k0 := g * group
+		count, done := min(group, q.K-k0), 0
+		if q.Bits == 8 {
+			dst := w.data[panel*w.panel+g*w.steps*stride+column*kStep:]
+			var flip uint32 // the sign, where unsigned values are made signed
+			if q.Asymmetric {
+				flip = 0x80808080
+			}
+			done = packBytes(dst, row[k0:k0+count], stride, kStep, flip)
+			for i := done; i < count; i++ {
+				dst[i/kStep*stride+i%kStep] = row[k0+i] ^ byte(flip)
+			}
+			continue
+		}
+		dst := w.data[panel*w.panel+g*w.steps/2*stride+column*kStep:]
+		if k0%2 == 0 {
+			done = packHalves(dst, row[k0/2:(k0+count)/2], stride, kStep)
+		}
+		for i := done; i < count; i++ {
+			k := k0 + i
+			v := row[k/2] >> (k % 2 * 4) & 15
+			dst[i/(2*kStep)*stride+i%kStep] |= v << (i / kStep % 2 * 4)
+		}
+	}
+}
+
+// packBytes moves whole steps of a row to every stride-th place of dst, and returns the values moved.
+func packBytes(dst, row []byte, stride, kStep int, flip uint32) (done int) {
+	switch kStep {
+	case 4:
+		for at := 0; len(row) >= 4; row, at, done = row[4:], at+stride, done+4 {
+			binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(row)^flip)
+		}
+	case 2:
+		for at := 0; len(row) >= 2; row, at, done = row[2:], at+stride, done+2 {
+			binary.LittleEndian.PutUint16(dst[at:], binary.LittleEndian.Uint16(row)^uint16(flip))
+		}
+	}
+	return done
+}
+
+// packHalves moves whole pairs of steps of an int4 row, and returns the values moved. Of the halves in order, the first
+// kStep become the low halves of bytes and the others the high ones.
+func packHalves(dst, row []byte, stride, kStep int) (done int) {
+	switch kStep {
+	case 4:
+		for at := 0; len(row) >= 4; row, at, done = row[4:], at+stride, done+8 {
+			x := binary.LittleEndian.Uint32(row)
+			binary.LittleEndian.PutUint32(dst[at:], spread(x&0xffff)|spread(x>>16)<<4)
+		}
+	case 2:
+		for at := 0; len(row) >= 2; row, at, done = row[2:], at+stride, done+4 {
+			binary.LittleEndian.PutUint16(dst[at:], uint16(spread(uint32(row[0]))|spread(uint32(row[1]))<<4))
+		}
+	}
+	return done
+}
+
+// spread moves four half bytes to the low halves of four bytes.
+func spread(x uint32) uint32 {
+	x = (x | x<<8) & 0x00ff00ff
+	return (x | x<<4) & 0x0f0f0f0f
+}
+
+// groupSums computes the sums of groups of packed weights, as products with activations of one.
+type groupSums struct {
+	w    *Packed
+	ones []byte
+	unit []float32 // scales, then zeros for the bias, the result, and memory for sums
+	none []int32
+	call gemmCall
+	ws   workerScratch
+	b    unsafe.Pointer
+}
+
+func newGroupSums(w *Packed) *groupSums {
+	form := w.kern.form
+	s := &groupSums{w: w, ones: aligned[byte](max(w.steps, w.lastK) * w.kern.kStep * 2), unit: aligned[float32](4 * w.nr), none: make([]int32, w.nr)}
+	for i := range w.nr {
+		s.unit[i] = 1
+	}
+	for i := 0; i*form.bytes() < len(s.ones); i++ {
+		if s.ones[i*form.bytes()] = 1; form == formInt16 {
+			s.ones[i*2+1] = 0
+		}
+	}
+	s.call = gemmCall{g: &Gemm{W: w}, k: w.kern}
+	if w.scheme.Bits == 4 {
+		s.ws.panel = aligned[byte](w.kPadded * w.nr)
+	}
+	return s
+}
+
+// start chooses a panel.
+func (s *groupSums) start(panel int) {
+	if s.w.kPadded > 0 {
+		s.b = s.call.integerPanel(&s.ws, panel)
+	}
+}
+
+// group returns the sum of each column of a group, which is exact up to K = 2^17.
+func (s *groupSums) group(g int) []float32 {
+	w := s.w
+	_, steps := w.groupLength(g)
+	sums := s.unit[2*w.nr : 3*w.nr]
+	s.ws.tile = tile{
+		a: unsafe.Pointer(&s.ones[0]), b: unsafe.Add(s.b, g*w.steps*w.nr*w.kern.kStep), c: &sums[0], bias: &s.unit[w.nr],
+		k: steps, lastK: steps, groups: 1, rows: 1, nr: w.nr, comp: &s.none[0], scale: &s.unit[0], rowScale: &s.unit[0], acc: &s.unit[3*w.nr],
+	}
+	w.kernel(&s.ws.tile)
+	return sums
 }
 
 // setSide sets a number of the side product, which has float32 panels.

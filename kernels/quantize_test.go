@@ -12,7 +12,9 @@ var specials = []float32{
 	1e-45, -1e-45, 1e-38, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()),
 }
 
-func sameBits(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b }
+func sameBits(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
 
 // Every instruction set gives the bits of the portable code.
 func TestQuantizeAgreesWithPortable(t *testing.T) {
