@@ -38,9 +38,10 @@ type model interface {
 
 // vocabulary maps tokens to ids and back.
 type vocabulary struct {
-	ids    map[string]int
-	tokens map[int]string
-	size   int // the largest id and one
+	ids     map[string]int
+	tokens  map[int]string
+	size    int // the largest id and one
+	longest int // bytes of the longest token
 }
 
 // maxTokenID bounds ids: the largest published vocabulary has 262,144.
@@ -61,7 +62,8 @@ func (v *vocabulary) add(token string, id int) error {
 	if old, ok := v.tokens[id]; ok && old != token {
 		return fmt.Errorf("id %d belongs to tokens %q and %q", id, old, token)
 	}
-	v.ids[token], v.tokens[id], v.size = id, token, max(v.size, id+1)
+	v.ids[token], v.tokens[id] = id, token
+	v.size, v.longest = max(v.size, id+1), max(v.longest, len(token))
 	return nil
 }
 

@@ -61,7 +61,7 @@ func (w *wordPiece) encode(dst []int, word string) ([]int, error) {
 	}
 	pieces := dst
 	for start := 0; start < len(word); {
-		end, id := len(word), 0
+		end, id := min(len(word), start+w.vocab.longest), 0
 		for ; end > start; end-- {
 			if end < len(word) && !utf8.RuneStart(word[end]) {
 				continue
