@@ -83,6 +83,11 @@ func (c *comparison) pass(in map[string]Input, want []string, extraBefore, extra
 	for name, t := range extraAfter {
 		ra.Feeds[name] = t
 	}
+	for _, step := range shared {
+		if err := step(rb, ra); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, name := range computed(c.before.Graph()) {
 		if extraBefore[name] != nil || rb.Feeds[name] != nil || c.after.Graph().Value(name) == nil {
 			continue

@@ -25,7 +25,9 @@ type Item struct {
 	Path  string
 	Kind  string // the logical input that it is: "images", "audio", "tensors"
 	Class int    // index into Classes, -1 without a label
-	Text  string // what the file says (a .txt of the same name), "" if unknown
+	Text  string // what the file says: a .txt of the same name
+	// Labelled says that there is such a text.
+	Labelled bool
 }
 
 // Class is a label with the texts that describe it.
@@ -156,7 +158,7 @@ func (d *Dataset) readFolder(dir string) error {
 		}
 		if kind == "audio" {
 			if text, err := readBounded(strings.TrimSuffix(path, filepath.Ext(path))+".txt", 1<<20); err == nil {
-				it.Text = strings.TrimSpace(string(text))
+				it.Text, it.Labelled = strings.TrimSpace(string(text)), true
 			}
 		}
 		d.Items = append(d.Items, it)

@@ -34,6 +34,8 @@ type TaskContext struct {
 	Data          *Dataset
 	// TextBefore and TextAfter are the outputs of the text towers for Data.Texts(), nil where there is none.
 	TextBefore, TextAfter map[string]*graph.Tensor
+	// Note adds a remark to the report.
+	Note func(format string, args ...any)
 }
 
 // Scorer takes in the samples' outputs.
@@ -50,6 +52,14 @@ var tasks []Task
 func RegisterTask(t Task) (none struct{}) {
 	tasks = append(tasks, t)
 	slices.SortFunc(tasks, func(a, b Task) int { return strings.Compare(a.Name, b.Name) })
+	return none
+}
+
+// shared are steps that make both models of a comparison go by the same inputs where one would depend on its own outputs.
+var shared []func(before, after *Run) error
+
+func registerShared(step func(before, after *Run) error) (none struct{}) {
+	shared = append(shared, step)
 	return none
 }
 

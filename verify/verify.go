@@ -54,7 +54,8 @@ func compareModels(ctx context.Context, before, after *Session, data *Dataset, o
 	r.Bytes.Before, r.Bytes.After = before.Bytes(), after.Bytes()
 	r.Converted = describeConversion(after)
 	c := newComparison(before, after)
-	tc := &TaskContext{Before: before, After: after, Data: data}
+	tc := &TaskContext{Before: before, After: after, Data: data,
+		Note: func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }}
 	if err := c.texts(tc, r); err != nil {
 		return nil, err
 	}
