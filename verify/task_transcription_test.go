@@ -29,12 +29,12 @@ func (w words) Decode(ids []int, _ bool) string {
 }
 
 func TestTranscription(t *testing.T) {
-	tr := &transcription{value: "generated_ids", tok: words{"one", "two", "Colour", "color", "tree"},
+	tr := &transcription{value: "generated_ids", tok: words{"cat", "dog", "Colour", "color", "tree"},
 		ids: func(t *graph.Tensor) [][]int { return rowsOfIDs(t.Data, t.Shape.Last()) }}
 	ids := func(v ...float32) map[string]*graph.Tensor {
 		return map[string]*graph.Tensor{"generated_ids": {Shape: graph.Shape{2, len(v) / 2}, Data: v}}
 	}
-	items := []Item{{Text: "one two", Labelled: true}, {Text: "color tree", Labelled: true}}
+	items := []Item{{Text: "cat dog", Labelled: true}, {Text: "color tree", Labelled: true}}
 	// Before: both right. After: one word wrong in the first; the second differs in spelling alone.
 	if err := tr.Add(items, ids(0, 1, 3, 4), ids(0, 0, 2, 4)); err != nil {
 		t.Fatal(err)
