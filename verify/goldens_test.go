@@ -17,6 +17,8 @@ var claimed = map[string]bool{
 	"image preprocessing": true,
 	"audio preprocessing": true,
 	"Whisper":             true,
+	"HuBERT":              true,
+	"wav2vec2":            true,
 }
 
 const (
