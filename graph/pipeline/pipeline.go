@@ -10,7 +10,7 @@ type Pipeline struct {
 	Audio *Audio `json:"audio,omitempty"`
 	// Decode says how a decoder writes text.
 	Decode *Decode `json:"decode,omitempty"`
-	Task  *Task  `json:"task,omitempty"`
+	Task   *Task   `json:"task,omitempty"`
 	// Files are those of the checkpoint folder that the pipeline reads (tokenizers), to be kept with a converted model.
 	Files []string `json:"files,omitempty"`
 }
