@@ -66,14 +66,13 @@ type clipText struct {
 	EOS              int     `json:"eos_token_id"`
 
 	layerScale, bidirectional, normAfterPool bool
-	pool                                     string // "argmax", "first", "last"; "" follows EOS
+	pool                                     string // "argmax", "first", "last", "eos"; "" follows EOS as transformers does
 }
 
 type clipConfig struct {
 	ProjectionDim int        `json:"projection_dim"`
 	Vision        clipVision `json:"vision_config"`
 	Text          clipText   `json:"text_config"`
-	logitBias     bool
 }
 
 func defaultCLIP() clipConfig {
@@ -179,7 +178,7 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 	case hasVision && hasText:
 		b.Name(image, "image_features")
 		b.Name(text, "text_features")
-		c.logits(b, image, text, b.Output)
+		c.logits(b, image, text)
 		p.Task = &pipeline.Task{Kind: "contrastive", Query: "image_embeds", Key: "text_embeds"}
 	case hasVision && image != nil:
 		b.Output(image, graph.Vision, "image_embeds")
@@ -204,29 +203,16 @@ func prefixIf(both bool, prefix string) string {
 // contrastive builds both towers in openai/CLIP's and open_clip's naming, where the features are what the model exists
 // for and only the logits are computed from normalised ones.
 func (c *clipConfig) contrastive(im *Import, table Names, image *pipeline.Image, words *pipeline.Text) (*graph.Model, error) {
-	if err := im.noteTokenizer(words); err != nil {
-		return nil, err
-	}
 	b := graph.NewBuilder(im.Params(table, ""))
-	p := &pipeline.Pipeline{Image: image, Text: words, Task: &pipeline.Task{Kind: "contrastive", Query: "image_features", Key: "text_features"}}
-	features := b.Output(c.Vision.features(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), "vision."), graph.Vision, "image_features")
-	text := b.Output(c.Text.features(b, "text."), graph.Text, "text_features")
-	c.logits(b, features, text, func(x *graph.Node, _ graph.Component, name string) *graph.Node { return b.Name(x, name) })
-	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: p}, err
+	features := c.Vision.features(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), "vision.")
+	return im.contrastive(b, image, words, features, c.Text.features(b, "text."))
 }
 
-// logits adds the normalised embeddings and the scaled similarities. embeds says what the embeddings are: outputs or not.
-func (c *clipConfig) logits(b *graph.Builder, image, text *graph.Node, embeds func(*graph.Node, graph.Component, string) *graph.Node) {
-	image = embeds(b.L2Norm(image, 0), graph.Vision, "image_embeds")
-	text = embeds(b.L2Norm(text, 0), graph.Text, "text_embeds")
-	scale := b.Value(b.Derived(graph.Scalar, "exp(logit_scale)", graph.Func("exp", graph.Shape{1}, func(v [][]float32) ([]float32, error) {
-		return []float32{float32(math.Exp(float64(v[0][0])))}, nil
-	}, b.Tensor("logit_scale", 1))))
-	logits := b.Mul(b.MatMulT(image, text), scale)
-	if c.logitBias {
-		logits = b.Add(logits, b.Parameter(graph.Scalar, "logit_bias", 1))
-	}
+// logits adds the normalised embeddings, as outputs, and the scaled similarities.
+func (c *clipConfig) logits(b *graph.Builder, image, text *graph.Node) {
+	image = b.Output(b.L2Norm(image, 0), graph.Vision, "image_embeds")
+	text = b.Output(b.L2Norm(text, 0), graph.Text, "text_embeds")
+	logits := scaledSimilarity(b, image, text, false)
 	b.Output(logits, graph.Joint, "logits_per_image")
 	b.Output(b.Rearrange(logits, "i t -> t i"), graph.Joint, "logits_per_text")
 }
@@ -335,7 +321,7 @@ func (t *clipText) features(b *graph.Builder, prefix string) *graph.Node {
 		token = b.Token(x, 0)
 	case t.pool == "last":
 		token = b.Rearrange(b.Slice(x, 1, -1, 0), "b 1 d -> b d")
-	case t.pool == "argmax" || t.EOS == 2:
+	case t.pool == "argmax" || t.pool == "" && t.EOS == 2:
 		// The end-of-text token has the largest id. transformers keeps this rule for configurations that say 2.
 		token = b.Op(graph.Select{}, nil, x, b.Op(graph.ArgMax{}, nil, ids))
 	default:
@@ -346,7 +332,7 @@ func (t *clipText) features(b *graph.Builder, prefix string) *graph.Node {
 	if !b.Params.Has("text_projection.weight") {
 		return nil
 	}
-	return b.LinearNoBias(pooled, "text_projection", d, t.ProjectionDim)
+	return b.LinearIf(b.Params.Has("text_projection.bias"), pooled, "text_projection", d, t.ProjectionDim)
 }
 
 // buildOpenAICLIP reads the sizes from the tensors, as clip.model.build_model does: the release has no configuration.

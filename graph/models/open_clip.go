@@ -37,6 +37,8 @@ type openCLIPConfig struct {
 		FinalLNAfter    bool            `json:"final_ln_after_pool"`
 		PoolType        string          `json:"pool_type"`
 		TimmModel       string          `json:"timm_model_name"`
+		TimmPool        string          `json:"timm_pool"`
+		TimmArguments   json.RawMessage `json:"timm_model_kwargs"`
 	} `json:"vision_cfg"`
 	Text struct {
 		ContextLength int      `json:"context_length"`
@@ -48,18 +50,24 @@ type openCLIPConfig struct {
 		LayerScale    *float64 `json:"ls_init_value"`
 		PoolType      string   `json:"pool_type"`
 		NoCausalMask  bool     `json:"no_causal_mask"`
-		ProjBias      bool     `json:"proj_bias"`
 		EmbedCls      bool     `json:"embed_cls"`
+		EOS           *int     `json:"eos_id"`
 		HFModel       string   `json:"hf_model_name"`
+		Act           struct {
+			Approximate string `json:"approximate"`
+		} `json:"act_kwargs"`
+		Norm struct {
+			Eps float64 `json:"eps"`
+		} `json:"norm_kwargs"`
 	} `json:"text_cfg"`
 }
 
 func defaultOpenCLIP() *openCLIPConfig {
 	c := &openCLIPConfig{}
 	c.Vision.Width, c.Vision.HeadWidth, c.Vision.MLPRatio, c.Vision.PatchSize = 768, 64, 4, 16
-	c.Vision.PosEmbedType, c.Vision.PoolType = "learnable", "tok"
+	c.Vision.PosEmbedType, c.Vision.PoolType, c.Vision.TimmPool = "learnable", "tok", "avg"
 	c.Text.ContextLength, c.Text.VocabSize, c.Text.Width, c.Text.Heads, c.Text.Layers, c.Text.MLPRatio = 77, 49408, 512, 8, 12, 4
-	c.Text.PoolType = "argmax"
+	c.Text.PoolType, c.Text.Norm.Eps = "argmax", 1e-5
 	return c
 }
 
@@ -113,12 +121,6 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 		err = fmt.Errorf("%s: vision_cfg.pos_embed_type %q is not supported; expected learnable", openCLIPFile, o.Vision.PosEmbedType)
 	case o.Vision.PoolType != "tok" && o.Vision.PoolType != "avg":
 		err = fmt.Errorf("%s: vision_cfg.pool_type %q is not supported; expected tok or avg", openCLIPFile, o.Vision.PoolType)
-	case o.Text.HFModel != "":
-		err = fmt.Errorf("%s: text_cfg.hf_model_name: text towers of transformers are not supported", openCLIPFile)
-	case o.Text.EmbedCls || o.Text.ProjBias:
-		err = fmt.Errorf("%s: text_cfg.embed_cls and proj_bias are not supported", openCLIPFile)
-	case o.Text.PoolType != "argmax" && o.Text.PoolType != "first" && o.Text.PoolType != "last":
-		err = fmt.Errorf("%s: text_cfg.pool_type %q is not supported; expected argmax, first or last", openCLIPFile, o.Text.PoolType)
 	case o.Vision.HeadWidth < 1:
 		err = fmt.Errorf("%s: vision_cfg.head_width is %d", openCLIPFile, o.Vision.HeadWidth)
 	}
@@ -130,19 +132,63 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 	v.PatchSize, v.ProjectionDim = o.Vision.PatchSize, o.EmbedDim
 	v.layerScale, v.noPreNorm = o.Vision.LayerScale != nil, o.Vision.NoLNPre
 	v.normAfterPool, v.meanPool = o.Vision.FinalLNAfter, o.Vision.GlobalAvgPool || o.Vision.PoolType == "avg"
-	t.HiddenSize, t.Heads, t.Layers = o.Text.Width, o.Text.Heads, o.Text.Layers
-	t.IntermediateSize = int(float64(t.HiddenSize) * o.Text.MLPRatio)
-	t.VocabSize, t.MaxPositions, t.ProjectionDim = o.Text.VocabSize, o.Text.ContextLength, o.EmbedDim
-	t.layerScale, t.bidirectional, t.pool = o.Text.LayerScale != nil, o.Text.NoCausalMask, o.Text.PoolType
-	c.ProjectionDim, c.logitBias = o.EmbedDim, im.HasTensor("logit_bias")
+	if *t, err = o.text(); err != nil {
+		return nil, err
+	}
+	c.ProjectionDim = o.EmbedDim
 
-	raw, err := im.ReadFile(openCLIPFile)
+	image, words, err := im.openCLIPPipeline()
 	if err != nil {
 		return nil, err
 	}
+	im.ignoreOpenCLIPBuffers()
+	return c.contrastive(im, im.openCLIPNames(), image, words)
+}
+
+// text translates the options of the text tower.
+func (o *openCLIPConfig) text() (clipText, error) {
+	t := defaultCLIP().Text
+	switch {
+	case o.Text.HFModel != "":
+		return t, fmt.Errorf("%s: text_cfg.hf_model_name: text towers of transformers are not supported", openCLIPFile)
+	case o.Text.EmbedCls:
+		return t, fmt.Errorf("%s: text_cfg.embed_cls is not supported", openCLIPFile)
+	}
+	switch o.Text.PoolType {
+	case "argmax", "first", "last":
+		t.pool = o.Text.PoolType
+	case "eos":
+		if o.Text.EOS == nil {
+			return t, fmt.Errorf("%s: text_cfg.pool_type is eos, and there is no eos_id", openCLIPFile)
+		}
+		t.pool, t.EOS = "eos", *o.Text.EOS
+	default:
+		return t, fmt.Errorf("%s: text_cfg.pool_type %q is not supported; expected argmax, first, last or eos", openCLIPFile, o.Text.PoolType)
+	}
+	switch {
+	case o.QuickGELU:
+		t.HiddenAct = "quick_gelu"
+	case o.Text.Act.Approximate == "tanh":
+		t.HiddenAct = "gelu_tanh"
+	default:
+		t.HiddenAct = "gelu"
+	}
+	t.HiddenSize, t.Heads, t.Layers, t.Eps = o.Text.Width, o.Text.Heads, o.Text.Layers, o.Text.Norm.Eps
+	t.IntermediateSize = int(float64(t.HiddenSize) * o.Text.MLPRatio)
+	t.VocabSize, t.MaxPositions, t.ProjectionDim = o.Text.VocabSize, o.Text.ContextLength, o.EmbedDim
+	t.layerScale, t.bidirectional = o.Text.LayerScale != nil, o.Text.NoCausalMask
+	return t, nil
+}
+
+// openCLIPPipeline reads what images and texts go through.
+func (im *Import) openCLIPPipeline() (*pipeline.Image, *pipeline.Text, error) {
+	raw, err := im.ReadFile(openCLIPFile)
+	if err != nil {
+		return nil, nil, err
+	}
 	image, err := pipeline.ImageFromOpenCLIPConfig(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var cfg struct {
 		Model struct {
@@ -150,17 +196,29 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 		} `json:"model_cfg"`
 	}
 	if err := json.Unmarshal(raw, &cfg); err != nil {
-		return nil, fmt.Errorf("%s: %w", openCLIPFile, err)
+		return nil, nil, fmt.Errorf("%s: %w", openCLIPFile, err)
 	}
 	words, err := pipeline.OpenCLIPText(cfg.Model.Text, im.ReadFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", openCLIPFile, err)
+		return nil, nil, fmt.Errorf("%s: %w", openCLIPFile, err)
 	}
+	return image, words, nil
+}
+
+// openCLIPNames returns the table for the text tower's place: at the top, or a module of its own.
+func (im *Import) openCLIPNames() Names {
 	table := openaiNames
 	if im.HasTensor("text.token_embedding.weight") {
 		table = customTextNames()
 	}
+	// With a bias, the projection is a layer like others.
+	if im.HasTensor("text.text_projection.weight") {
+		table = append(Names{{"text_projection.*", "text.text_projection.*"}}, table...)
+	}
+	return table
+}
+
+func (im *Import) ignoreOpenCLIPBuffers() {
 	im.Ignore("attn_mask", "the causal mask, which the architecture gives")
 	im.Ignore("text.attn_mask", "the causal mask, which the architecture gives")
-	return c.contrastive(im, table, image, words)
 }

@@ -1,0 +1,187 @@
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/pipeline"
+	"github.com/mmconv/mmconv/kernels"
+)
+
+// CLIP's ResNets (Radford et al., arXiv:2103.00020, section 2.4): a stem of three convolutions, strides by average pooling
+// (Zhang 2019), attention pooling. Sources: openai/CLIP clip/model.py ModifiedResNet and AttentionPool2d; mlfoundations/
+// open_clip src/open_clip/modified_resnet.py.
+
+var _ = Register(&System{
+	Name: "clip-resnet", Title: "CLIP ModifiedResNet", Row: 1,
+	Namings: []Naming{
+		{Name: "openai", Looked: "tensors visual.attnpool.* and visual.layer1.*, no config", Recognise: func(im *Import) bool {
+			return !im.hasOpenCLIPConfig() && im.isModifiedResNet()
+		}},
+		{Name: "open_clip", Looked: "open_clip_config.json, tensors visual.attnpool.*", Recognise: func(im *Import) bool {
+			return im.hasOpenCLIPConfig() && im.isModifiedResNet()
+		}},
+	},
+	Build: func(im *Import) (*graph.Model, error) {
+		if im.Naming == "open_clip" {
+			return buildOpenCLIPResNet(im)
+		}
+		return buildOpenAIResNet(im)
+	},
+})
+
+func (im *Import) isModifiedResNet() bool {
+	return im.HasTensor("visual.attnpool.q_proj.weight") && im.HasTensor("visual.layer1.0.conv1.weight")
+}
+
+// modifiedResNet is the vision tower; its sizes are those of its tensors.
+type modifiedResNet struct {
+	Blocks    [4]int
+	Width     int // channels of the stem
+	Heads     int
+	ImageSize int
+	OutputDim int
+}
+
+// readModifiedResNet reads the sizes from the tensors, as clip.model.build_model does.
+func readModifiedResNet(im *Import) *modifiedResNet {
+	r := &modifiedResNet{Width: im.Dim("visual.layer1.0.conv1.weight", 0), OutputDim: im.Dim("visual.attnpool.c_proj.weight", 0)}
+	for i := range r.Blocks {
+		r.Blocks[i] = im.Count(fmt.Sprintf("visual.layer%d.#.conv1.weight", i+1))
+	}
+	r.Heads = r.Width * 32 / 64
+	grid := math.Round(math.Sqrt(float64(im.Dim("visual.attnpool.positional_embedding", 0) - 1)))
+	r.ImageSize = int(grid) * 32
+	return r
+}
+
+func (r *modifiedResNet) check() error {
+	return checkSizes("vision tower", size{"width", r.Width}, size{"heads", r.Heads}, size{"image size", r.ImageSize},
+		size{"output", r.OutputDim}, size{"blocks of layer1", r.Blocks[0]}, size{"blocks of layer2", r.Blocks[1]},
+		size{"blocks of layer3", r.Blocks[2]}, size{"blocks of layer4", r.Blocks[3]})
+}
+
+// bn is a convolution without bias and its batch norm; stem and norm are their tensors.
+func (r *modifiedResNet) bn(b *graph.Builder, x *graph.Node, stem, norm string, s graph.ConvSpec) *graph.Node {
+	s.NoBias = true
+	return b.BatchNorm(b.Conv(x, stem, s), norm, s.Out, 1e-5)
+}
+
+func averagePool(b *graph.Builder, x *graph.Node, stride int) *graph.Node {
+	if stride == 1 {
+		return x
+	}
+	return b.Op(graph.Pool{Kernel: [2]int{stride, stride}, Stride: [2]int{stride, stride}}, nil, x)
+}
+
+// mapNamed gives a channels-last map the name of the original's NCHW one.
+func mapNamed(b *graph.Builder, x *graph.Node, name string) *graph.Node {
+	b.Name(b.Rearrange(x, "b h w c -> b c h w"), name)
+	return x
+}
+
+// features builds the tower: image features [B, OutputDim].
+func (r *modifiedResNet) features(b *graph.Builder, pixels *graph.Node) *graph.Node {
+	if err := r.check(); err != nil {
+		b.Fail(err)
+		return pixels
+	}
+	x := b.Rearrange(pixels, "b c h w -> b h w c")
+	in := 3
+	for i, out := range []int{r.Width / 2, r.Width / 2, r.Width} {
+		s := graph.ConvSpec{In: in, Out: out, KH: 3, KW: 3, Pad: graph.Pad2(1, 1)}
+		if i == 0 {
+			s.Stride = [2]int{2, 2}
+		}
+		x = b.Act(r.bn(b, x, fmt.Sprintf("visual.conv%d", i+1), fmt.Sprintf("visual.bn%d", i+1), s), kernels.ActReLU)
+		in = out
+	}
+	x = mapNamed(b, averagePool(b, x, 2), "vision.stem")
+	for l, blocks := range r.Blocks {
+		width := r.Width << l
+		for i := range blocks {
+			stride := 1
+			if l > 0 && i == 0 {
+				stride = 2
+			}
+			x = r.bottleneck(b, x, fmt.Sprintf("visual.layer%d.%d", l+1, i), in, width, stride)
+			in = 4 * width
+		}
+		mapNamed(b, x, fmt.Sprintf("vision.layer%d", l+1))
+	}
+	return r.attentionPool(b, x, in)
+}
+
+func (r *modifiedResNet) bottleneck(b *graph.Builder, x *graph.Node, name string, in, width, stride int) *graph.Node {
+	out := 4 * width
+	h := b.Act(r.bn(b, x, name+".conv1", name+".bn1", graph.ConvSpec{In: in, Out: width, KH: 1, KW: 1}), kernels.ActReLU)
+	h = b.Act(r.bn(b, h, name+".conv2", name+".bn2", graph.ConvSpec{In: width, Out: width, KH: 3, KW: 3, Pad: graph.Pad2(1, 1)}), kernels.ActReLU)
+	h = r.bn(b, averagePool(b, h, stride), name+".conv3", name+".bn3", graph.ConvSpec{In: width, Out: out, KH: 1, KW: 1})
+	if stride > 1 || in != out {
+		x = r.bn(b, averagePool(b, x, stride), name+".downsample.0", name+".downsample.1", graph.ConvSpec{In: in, Out: out, KH: 1, KW: 1})
+	}
+	return b.Act(b.Add(h, x), kernels.ActReLU)
+}
+
+// attentionPool lets the mean of all positions attend to it and to them.
+func (r *modifiedResNet) attentionPool(b *graph.Builder, x *graph.Node, dim int) *graph.Node {
+	const stem = "visual.attnpool"
+	positions := (r.ImageSize / 32) * (r.ImageSize / 32)
+	x = b.Rearrange(x, "b h w c -> b (h w) c")
+	mean := b.Rearrange(b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x), "b c -> b 1 c")
+	x = b.Concat(1, mean, x)
+	x = b.Add(x, b.Parameter(graph.Position, stem+".positional_embedding", positions+1, dim))
+	q := b.Linear(b.Slice(x, 1, 0, 1), stem+".q_proj", dim, dim)
+	h := b.Attention(q, b.Linear(x, stem+".k_proj", dim, dim), b.Linear(x, stem+".v_proj", dim, dim),
+		graph.AttentionSpec{Heads: r.Heads, HeadDim: dim / r.Heads})
+	return b.Linear(b.Rearrange(h, "b 1 c -> b c"), stem+".c_proj", dim, r.OutputDim)
+}
+
+// build joins the tower with the text tower.
+func (r *modifiedResNet) build(im *Import, t *clipText, table Names, image *pipeline.Image, words *pipeline.Text) (*graph.Model, error) {
+	im.Ignore("visual.*.num_batches_tracked", "counts the steps of training")
+	b := graph.NewBuilder(im.Params(table, ""))
+	features := r.features(b, im.pixels(b, image, 3, [2]int{r.ImageSize, r.ImageSize}))
+	return im.contrastive(b, image, words, features, t.features(b, "text."))
+}
+
+func buildOpenAIResNet(im *Import) (*graph.Model, error) {
+	r := readModifiedResNet(im)
+	t, err := readOpenAIText(im)
+	if err != nil {
+		return nil, err
+	}
+	words, err := pipeline.OpenAICLIPTextFromFiles(im.ReadFile, t.MaxPositions, t.VocabSize)
+	if err != nil {
+		return nil, err
+	}
+	return r.build(im, t, openaiNames, pipeline.ImageOpenAICLIP(r.ImageSize), words)
+}
+
+func buildOpenCLIPResNet(im *Import) (*graph.Model, error) {
+	o, err := im.openCLIP()
+	if err != nil {
+		return nil, err
+	}
+	r := readModifiedResNet(im)
+	var blocks []int
+	if err := json.Unmarshal(o.Vision.Layers, &blocks); err != nil || len(blocks) != 4 {
+		return nil, fmt.Errorf("%s: vision_cfg.layers is %s: expected four numbers for a ResNet", openCLIPFile, o.Vision.Layers)
+	}
+	r.Blocks = [4]int(blocks)
+	if o.Vision.HeadWidth < 1 {
+		return nil, fmt.Errorf("%s: vision_cfg.head_width is %d", openCLIPFile, o.Vision.HeadWidth)
+	}
+	r.Heads = r.Width * 32 / o.Vision.HeadWidth
+	t, err := o.text()
+	if err != nil {
+		return nil, err
+	}
+	image, words, err := im.openCLIPPipeline()
+	if err != nil {
+		return nil, err
+	}
+	return r.build(im, &t, im.openCLIPNames(), image, words)
+}

@@ -1,0 +1,76 @@
+package models
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/kernels"
+)
+
+// interpolation is how an original brings a grid of learned positions to another size.
+type interpolation struct {
+	Antialias    bool
+	AlignCorners bool
+	// Offset is added to the target size before the scale is taken of it, which then places the samples (0.1 in
+	// transformers before 4.46 and in DINO: it kept sizes from being rounded down).
+	Offset float64
+}
+
+var (
+	// plainBicubic is F.interpolate(mode="bicubic", align_corners=False).
+	plainBicubic = interpolation{}
+	// timmBicubic is timm's resample_abs_pos_embed, and open_clip's resize_pos_embed.
+	timmBicubic = interpolation{Antialias: true}
+)
+
+// expr interpolates a table [prefix + from[0]*from[1], dim] to the grid to; the prefix tokens' positions stay.
+func (r interpolation) expr(table graph.Expr, prefix int, from, to [2]int) graph.Expr {
+	if from == to {
+		return table
+	}
+	dim := table.Shape().Last()
+	shape := graph.Shape{prefix + to[0]*to[1], dim}
+	name := fmt.Sprintf("interpolate[%dx%d]", to[0], to[1])
+	return graph.Func(name, shape, func(v [][]float32) ([]float32, error) {
+		out := make([]float32, shape.Len())
+		n := prefix * dim
+		copy(out, v[0][:n])
+		k := kernels.Resize{Batch: 1, Height: from[0], Width: from[1], Channels: dim, OutHeight: to[0], OutWidth: to[1],
+			Filter: kernels.Bicubic, AlignCorners: r.AlignCorners, Antialias: r.Antialias}
+		if r.Offset != 0 {
+			k.ScaleH = (float64(to[0]) + r.Offset) / float64(from[0])
+			k.ScaleW = (float64(to[1]) + r.Offset) / float64(from[1])
+		}
+		k.Run(out[n:], v[0][n:])
+		return out, nil
+	}, table)
+}
+
+// squareGrid returns the sides of a square grid of n positions, zeros if n is no square.
+func squareGrid(n int) [2]int {
+	side := int(math.Round(math.Sqrt(float64(max(n, 0)))))
+	if side*side != n {
+		return [2]int{}
+	}
+	return [2]int{side, side}
+}
+
+// gridOf returns the grid of patches of an image, which the patches must divide.
+func gridOf(image, patch [2]int) ([2]int, error) {
+	for i := range 2 {
+		if patch[i] < 1 || image[i] < patch[i] || image[i]%patch[i] != 0 {
+			return [2]int{}, fmt.Errorf("images of %d x %d pixels do not divide into patches of %d x %d: choose an --image-size that does",
+				image[0], image[1], patch[0], patch[1])
+		}
+	}
+	return [2]int{image[0] / patch[0], image[1] / patch[1]}, nil
+}
+
+// imageSize returns the height and width to build for: the one asked for, else the trained one.
+func (im *Import) imageSize(trained [2]int) [2]int {
+	if im.Options.ImageSize != [2]int{} {
+		return im.Options.ImageSize
+	}
+	return trained
+}
