@@ -120,7 +120,6 @@ var (
 	wordPieceFiles = fileSet{WordPiece, [][2]string{{"vocab.txt", "vocab"}}}
 	spieceFiles    = fileSet{SentencePiece, [][2]string{{"spiece.model", "model"}}}
 	spmFiles       = fileSet{SentencePiece, [][2]string{{"tokenizer.model", "model"}}}
-	sentenceFiles  = fileSet{SentencePiece, [][2]string{{"sentencepiece.bpe.model", "model"}}}
 	jsonFiles      = fileSet{TokenizerJSON, [][2]string{{"tokenizer.json", "tokenizer"}}}
 	ctcFiles       = fileSet{CTC, [][2]string{{"vocab.json", "vocab"}}}
 	ctcDictFiles   = fileSet{CTC, [][2]string{{"dict.ltr.txt", "dict"}}}

@@ -467,7 +467,7 @@ func fastSplitter(raw json.RawMessage, depth int) (splitter, error) {
 func (p *fastPart) metaspace() (mark, scheme string, err error) {
 	mark, scheme = p.Replacement, p.Scheme
 	if utf8.RuneCountInString(mark) != 1 {
-		return "", "", fmt.Errorf("Metaspace: replacement %q: expected one character", mark)
+		return "", "", fmt.Errorf("replacement %q of the Metaspace: expected one character", mark)
 	}
 	if scheme == "" {
 		scheme = "always"
@@ -476,7 +476,7 @@ func (p *fastPart) metaspace() (mark, scheme string, err error) {
 		scheme = "never"
 	}
 	if scheme != "always" && scheme != "first" && scheme != "never" {
-		return "", "", fmt.Errorf("Metaspace: prepend_scheme %q: expected always, first or never", scheme)
+		return "", "", fmt.Errorf("prepend_scheme %q of the Metaspace: expected always, first or never", scheme)
 	}
 	return mark, scheme, nil
 }
@@ -520,7 +520,7 @@ func (s *stages) fastFrame(raw json.RawMessage, depth int) error {
 			case part.SpecialToken != nil:
 				ids := p.SpecialTokens[part.SpecialToken.ID].IDs
 				if len(ids) == 0 {
-					return fmt.Errorf("TemplateProcessing: special_tokens has no %q", part.SpecialToken.ID)
+					return fmt.Errorf("special_tokens of the TemplateProcessing has no %q", part.SpecialToken.ID)
 				}
 				if err := check(ids...); err != nil {
 					return err

@@ -57,6 +57,11 @@ func readRanks(raw []byte, name string) (*ranks, error) {
 		if !ok || err != nil {
 			return nil, fmt.Errorf("%s: line %d is %s: expected a token in base64 and its rank", name, i+1, short(line))
 		}
+		if code == "=" && rank >= 0 && rank < maxTokenID {
+			// Whisper's multilingual file ends with an empty token: it takes up an id and is never found.
+			v.size = max(v.size, rank+1)
+			continue
+		}
 		token, err := base64.StdEncoding.DecodeString(code)
 		if err != nil || len(token) == 0 {
 			return nil, fmt.Errorf("%s: line %d: %s is not the base64 of a token", name, i+1, short(code))
