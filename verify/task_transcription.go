@@ -17,9 +17,8 @@ var (
 // transcription scores the texts that both models make of clips: word and character error rates against the references (a
 // .txt beside each file), and of the converted model's text against the float model's own.
 type transcription struct {
-	value string // the value that holds the ids
-	ids   func(*graph.Tensor) [][]int
-	tok   text.Tokenizer
+	writing
+	tok text.Tokenizer
 
 	before, after rates // against references
 	own           rates // of the model after against the model before
@@ -35,23 +34,52 @@ func (r *rates) add(reference, hypothesis string) {
 	r.normal.Add(text.EnglishNormalizer(reference), text.EnglishNormalizer(hypothesis))
 }
 
-func startTranscription(c *TaskContext) (Scorer, error) {
-	return newTranscription(c, "transcription", "generated_ids", func(t *graph.Tensor) [][]int { return rowsOfIDs(t.Data, t.Shape.Last()) })
+// writing is how a kind of model writes text: the value that holds it, and what ids that value stands for.
+type writing struct {
+	value string
+	ids   func(*graph.Tensor) [][]int
 }
 
-// startCTC decodes greedily: the likeliest token of each frame; the tokenizer takes repetitions and blanks out.
-func startCTC(c *TaskContext) (Scorer, error) {
-	return newTranscription(c, "ctc", "logits", func(t *graph.Tensor) [][]int {
+var writings = map[string]writing{
+	"transcription": {"generated_ids", func(t *graph.Tensor) [][]int { return rowsOfIDs(t.Data, t.Shape.Last()) }},
+	// Greedily: the likeliest token of each frame; the tokenizer takes repetitions and blanks out.
+	"ctc": {"logits", func(t *graph.Tensor) [][]int {
 		n := t.Shape.Last()
 		best := make([]float32, 0, len(t.Data)/max(n, 1))
 		for i := 0; i+n <= len(t.Data); i += n {
 			best = append(best, float32(argmax(t.Data[i:i+n])))
 		}
 		return rowsOfIDs(best, t.Shape[len(t.Shape)-2])
-	})
+	}},
 }
 
-func newTranscription(c *TaskContext, kind, value string, ids func(*graph.Tensor) [][]int) (Scorer, error) {
+// Transcribe returns what the model writes for each clip.
+func (r *Run) Transcribe() ([]string, error) {
+	p := r.Model.Pipeline
+	if p == nil || p.Task == nil || writings[p.Task.Kind].ids == nil {
+		return nil, errors.New("this model writes no text")
+	}
+	tok, err := r.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	w := writings[p.Task.Kind]
+	got, err := r.Fetch(w.value)
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, ids := range w.ids(got[w.value]) {
+		texts = append(texts, tok.Decode(ids, true))
+	}
+	return texts, nil
+}
+
+func startTranscription(c *TaskContext) (Scorer, error) { return newTranscription(c, "transcription") }
+
+func startCTC(c *TaskContext) (Scorer, error) { return newTranscription(c, "ctc") }
+
+func newTranscription(c *TaskContext, kind string) (Scorer, error) {
 	p := c.Before.Model.Pipeline
 	if p == nil || p.Task == nil || p.Task.Kind != kind || len(c.Data.Items) == 0 || c.Data.Items[0].Kind != "audio" {
 		return nil, nil
@@ -69,7 +97,7 @@ func newTranscription(c *TaskContext, kind, value string, ids func(*graph.Tensor
 	if err != nil {
 		return nil, err
 	}
-	return &transcription{value: value, ids: ids, tok: tok}, nil
+	return &transcription{writing: writings[kind], tok: tok}, nil
 }
 
 func orMissing(m *text.MissingError) error {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,8 +30,7 @@ func (w words) Decode(ids []int, _ bool) string {
 }
 
 func TestTranscription(t *testing.T) {
-	tr := &transcription{value: "generated_ids", tok: words{"cat", "dog", "Colour", "color", "tree"},
-		ids: func(t *graph.Tensor) [][]int { return rowsOfIDs(t.Data, t.Shape.Last()) }}
+	tr := &transcription{writing: writings["transcription"], tok: words{"cat", "dog", "Colour", "color", "tree"}}
 	ids := func(v ...float32) map[string]*graph.Tensor {
 		return map[string]*graph.Tensor{"generated_ids": {Shape: graph.Shape{2, len(v) / 2}, Data: v}}
 	}
@@ -54,6 +54,13 @@ func TestTranscription(t *testing.T) {
 	}
 	if err := tr.Add(items[:1], ids(0, 1, 3, 4), ids(0, 1, 3, 4)); err == nil {
 		t.Error("two texts for one clip were taken")
+	}
+}
+
+func TestWritingOfCTC(t *testing.T) {
+	logits := &graph.Tensor{Shape: graph.Shape{2, 2, 3}, Data: []float32{0, 1, 0, 3, 1, 2, 0, 0, 9, 1, 5, 4}}
+	if got := fmt.Sprint(writings["ctc"].ids(logits)); got != "[[1 0] [2 1]]" {
+		t.Errorf("the likeliest tokens are %s", got)
 	}
 }
 

@@ -24,7 +24,7 @@ func newRun(a *app) *cobra.Command {
 	var out, system string
 	var size [2]int
 	var maxPixels int
-	var force bool
+	var force, transcribe bool
 	c := &cobra.Command{
 		Use:   "run MODEL",
 		Short: "Run a model's pipeline on images, audio, texts or tensors",
@@ -32,6 +32,7 @@ func newRun(a *app) *cobra.Command {
 that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. Without -o the outputs are printed as JSON.`,
 		Example: `  mmconv run clip-int8 --image photo.jpg --text "a photo of a cat" --text "a photo of a dog"
   mmconv run clip-int8 --image a.png --image b.png --value image_embeds -o embeds.npy
+  mmconv run whisper-int8 --audio speech.flac --transcribe
   mmconv run projector-int8 --tensors features.safetensors -o tokens.safetensors`,
 		Args: exactly(1, "a model"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -71,6 +72,20 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 			for _, n := range r.Notes {
 				a.note("%s", n)
 			}
+			if transcribe {
+				lines, err := r.Transcribe()
+				if err != nil {
+					return err
+				}
+				return a.print(lines, func() error {
+					for _, line := range lines {
+						if _, err := fmt.Fprintln(a.out, strings.TrimSpace(line)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
 			names := fetch
 			if names == nil {
 				for _, o := range s.Graph().Outputs {
@@ -107,6 +122,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 	f.StringArrayVar(&texts, "text", nil, "text (may be repeated)")
 	f.StringArrayVar(&tensors, "tensors", nil, ".safetensors file whose tensors are fed by their names (may be repeated)")
 	f.StringArrayVar(&fetch, "value", nil, "value to write instead of the outputs (may be repeated)")
+	f.BoolVar(&transcribe, "transcribe", false, "print what the model writes for each clip, a line each")
 	f.StringVarP(&out, "output", "o", "", "file to write: .json, .npy or .safetensors")
 	f.BoolVar(&force, "force", false, "replace the file if it exists")
 	f.StringVar(&system, "system", "", "read a source as this system instead of recognising it")
