@@ -69,8 +69,12 @@ func GroupNormRange(dst, x []float32, positions, channels, groups int, gain, bia
 	}
 }
 
-// groupNormBlock is how many channels of narrow groups are handled in one pass over the positions.
-const groupNormBlock = 64
+// groupNormBlock is how many channels of narrow groups are handled in one pass over the positions, groupNormRun how many
+// positions are added up in float32.
+const (
+	groupNormBlock = 256
+	groupNormRun   = 16
+)
 
 // groupNormColumns normalises n neighbouring groups of width channels from channel c0 on.
 func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias []float32, eps float32) {
@@ -92,34 +96,33 @@ func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias [
 		}
 		return
 	}
-	// Narrow groups: sums per channel first, then joined by group.
-	var sums, means [groupNormBlock]float64
-	var near, scale, shift [groupNormBlock]float32
+	// Narrow groups: sums per channel first, then joined by group. A few positions are added up in float32, those in
+	// float64. The first pass finds about the mean; what it misses is found with the squares, from small numbers.
+	var sums, squares [groupNormBlock]float64
+	var near, scale, shift, row, partial, partialSquares [groupNormBlock]float32
 	w := width * n
-	for at := c0; at < len(x); at += channels {
-		for c, v := range x[at:][:w] {
-			sums[c] += float64(v)
+	for at, i := c0, 1; at < len(x); at, i = at+channels, i+1 {
+		combine(OpAdd, partial[:w], partial[:w], x[at:])
+		if i%groupNormRun == 0 || at+channels >= len(x) {
+			drain(sums[:w], partial[:w])
 		}
 	}
 	for c := range w {
-		for _, v := range sums[c/width*width:][:width] {
-			means[c] += v / count
-		}
-		near[c] = float32(means[c])
+		near[c] = float32(groupSum(sums[:], c, width) / count)
 	}
-	clear(sums[:])
-	for at := c0; at < len(x); at += channels {
-		for c, v := range x[at:][:w] {
-			d := float64(v) - float64(near[c])
-			sums[c] += d * d
+	clear(sums[:w])
+	for at, i := c0, 1; at < len(x); at, i = at+channels, i+1 {
+		combine(OpSub, row[:w], x[at:], near[:w])
+		combine(OpAdd, partial[:w], partial[:w], row[:w])
+		multiplyAdd(partialSquares[:w], partialSquares[:w], row[:w], row[:w])
+		if i%groupNormRun == 0 || at+channels >= len(x) {
+			drain(sums[:w], partial[:w])
+			drain(squares[:w], partialSquares[:w])
 		}
 	}
 	for c := range w {
-		var s float64
-		for _, v := range sums[c/width*width:][:width] {
-			s += v
-		}
-		scale[c], shift[c] = standardize(s/count, means[c], near[c], eps)
+		mean := float64(near[c]) + groupSum(sums[:], c, width)/count
+		scale[c], shift[c] = standardize(groupSum(squares[:], c, width)/count, mean, near[c], eps)
 		if gain != nil {
 			scale[c] *= gain[c0+c]
 			shift[c] *= gain[c0+c]
@@ -129,11 +132,25 @@ func groupNormColumns(dst, x []float32, channels, c0, width, n int, gain, bias [
 		}
 	}
 	for at := c0; at < len(x); at += channels {
-		d := dst[at:][:w]
-		for c, v := range x[at:][:w] {
-			d[c] = (v-near[c])*scale[c] + shift[c]
-		}
+		combine(OpSub, row[:w], x[at:], near[:w])
+		multiplyAdd(dst[at:][:w], shift[:w], row[:w], scale[:w])
 	}
+}
+
+// drain moves partial sums to their totals.
+func drain(totals []float64, partial []float32) {
+	for c, v := range partial {
+		totals[c] += float64(v)
+	}
+	clear(partial)
+}
+
+// groupSum adds up the sums of the channels that are in the group of channel c.
+func groupSum(sums []float64, c, width int) (s float64) {
+	for _, v := range sums[c/width*width:][:width] {
+		s += v
+	}
+	return s
 }
 
 func part(v []float32, at, n int) []float32 {

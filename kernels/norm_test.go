@@ -97,7 +97,7 @@ func TestRowNorms(t *testing.T) {
 }
 
 // A mean that is large against the spread leaves few digits to the deviations: they must not be lost in sums of squares.
-func TestLayerNormLargeMean(t *testing.T) {
+func TestNormsOfALargeMean(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	forEachISA(t, func(t *testing.T) {
 		x := make([]float32, 1000)
@@ -108,6 +108,8 @@ func TestLayerNormLargeMean(t *testing.T) {
 		LayerNorm(got, x, 1, len(x), nil, nil, 1e-5)
 		w := worst{t: t, limit: 3e-7}
 		w.see(relativeError(got, ref.Normalize(x, nil, nil, 1e-5)), "mean 3000")
+		GroupNorm(got, x, 1, 500, 2, 1, nil, nil, 1e-5)
+		w.see(relativeError(got, ref.Normalize(x, nil, nil, 1e-5)), "mean 3000, one narrow group")
 		w.report()
 	})
 }
@@ -117,7 +119,7 @@ func TestGroupNorm(t *testing.T) {
 	forEachISA(t, func(t *testing.T) {
 		w := worst{t: t, limit: 1e-6}
 		for _, c := range []struct{ batch, positions, channels, groups int }{
-			{1, 1, 1, 1}, {2, 7, 6, 3}, {1, 50, 130, 130}, {2, 33, 192, 2}, {1, 5, 192, 1}, {3, 11, 70, 5}, {1, 400, 96, 32}, {2, 0, 8, 2},
+			{1, 1, 1, 1}, {2, 7, 6, 3}, {1, 50, 130, 130}, {2, 33, 192, 2}, {1, 5, 192, 1}, {3, 11, 70, 5}, {1, 400, 96, 32}, {1, 100, 600, 2}, {1, 37, 512, 512}, {2, 0, 8, 2},
 		} {
 			n := c.positions * c.channels
 			x, gain, bias := copyOf(t, randomFloats(r, c.batch*n)), randomFloats(r, c.channels), randomFloats(r, c.channels)
