@@ -57,6 +57,9 @@ func (o Parameter) Infer(in, p []Shape) (Shape, error) { return p[0], arity(in, 
 type Linear struct {
 	Act   kernels.Activation `json:",omitempty"`
 	Gated bool               `json:",omitempty"`
+	// Unsigned says that inputs are not centred on zero (an activation's values): where they are quantized, it is with a
+	// zero point.
+	Unsigned bool `json:",omitempty"`
 }
 
 // Infer applies the rule above.
@@ -130,9 +133,26 @@ type Conv struct {
 	Pad      [4]int // top, left, bottom, right
 	Dilation [2]int
 	Groups   int
+	// Same pads as TensorFlow's "SAME", whatever the input's size: so that the output has size/stride positions, rounded up,
+	// the odd one of the padding at the end. Pad is not used.
+	Same bool `json:",omitempty"`
 	// Unsigned says that inputs are not centred on zero (pixels): where they are quantized, it is with a zero point.
 	Unsigned bool               `json:",omitempty"`
 	Act      kernels.Activation `json:",omitempty"`
+}
+
+// Padding returns the padding for an input and a weight of these shapes.
+func (o Conv) Padding(x, w Shape) [4]int {
+	if !o.Same {
+		return o.Pad
+	}
+	var pad [4]int
+	for i := range 2 {
+		stride := max(o.Stride[i], 1)
+		total := max(((x[1+i]-1)/stride)*stride+o.Dilation[i]*(w[1+i]-1)+1-x[1+i], 0)
+		pad[i], pad[i+2] = total/2, total-total/2
+	}
+	return pad
 }
 
 // Infer applies the usual rule: floor((size + pad - dilation (k-1) - 1) / stride) + 1.
@@ -148,8 +168,9 @@ func (o Conv) Infer(in, p []Shape) (Shape, error) {
 		return nil, fmt.Errorf("stride %v, dilation %v and padding %v of weight %v make no convolution", o.Stride, o.Dilation, o.Pad, w)
 	}
 	out := Shape{x[0], 0, 0, w[0]}
+	pad := o.Padding(x, w)
 	for i := range 2 {
-		size := x[1+i] + o.Pad[i] + o.Pad[i+2] - o.Dilation[i]*(w[1+i]-1) - 1
+		size := x[1+i] + pad[i] + pad[i+2] - o.Dilation[i]*(w[1+i]-1) - 1
 		if size < 0 {
 			return nil, fmt.Errorf("input %v is smaller than the kernel of weight %v", x, w)
 		}

@@ -12,6 +12,7 @@ const (
 	Bias     Kind = "bias"      // added per channel
 	Norm     Kind = "norm"      // gain or shift of a norm, a layer scale, a batch norm
 	Table    Kind = "embedding" // looked up by ids
+	Stem     Kind = "stem"      // [O, KH, KW, I] of a small first convolution, whose rounding all layers behind it amplify
 	Position Kind = "position"  // added by position; learned tokens and queries
 	Scalar   Kind = "scalar"    // a single number
 )

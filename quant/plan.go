@@ -159,7 +159,7 @@ func (r *Row) decide(c Choice, kept, floatOnly string) error {
 
 // floatBulk reports whether float16 is worth it for weights of a kind.
 func floatBulk(k graph.Kind) bool {
-	return k.Quantizable() || k == graph.Table || k == graph.Position
+	return k.Quantizable() || k == graph.Table || k == graph.Position || k == graph.Stem
 }
 
 // sourceDType is the type in which an expression's values are stored without loss: that of a plain tensor, F32 for what is

@@ -61,7 +61,7 @@ func linear(c *call, op graph.Linear) (func(), error) {
 	x := c.in[0]
 	g := &kernels.Gemm{
 		M: x.Shape.Rows(), A: x.Data, LDA: x.LD, W: w, C: c.out.Data, LDC: c.out.LD,
-		Epilogue: kernels.Epilogue{Bias: bias, Act: op.Act, Gated: op.Gated},
+		AsymmetricActivations: op.Unsigned, Epilogue: kernels.Epilogue{Bias: bias, Act: op.Act, Gated: op.Gated},
 	}
 	if len(c.in) == 2 {
 		g.Residual, g.LDR = c.in[1].Data, c.in[1].LD
@@ -168,11 +168,12 @@ func attention(c *call, op graph.Attention) (func(), error) {
 func conv(c *call, op graph.Conv) (func(), error) {
 	w := c.node.Param(0)
 	x, s := c.in[0], w.Shape()
+	pad := op.Padding(x.Shape, s)
 	geometry := kernels.Conv2D{
 		Batch: x.Shape[0], Height: x.Shape[1], Width: x.Shape[2], Channels: x.Shape[3],
 		OutChannels: s[0], KernelH: s[1], KernelW: s[2],
 		StrideH: op.Stride[0], StrideW: op.Stride[1], DilationH: op.Dilation[0], DilationW: op.Dilation[1],
-		PadTop: op.Pad[0], PadLeft: op.Pad[1], PadBottom: op.Pad[2], PadRight: op.Pad[3], Groups: op.Groups,
+		PadTop: pad[0], PadLeft: pad[1], PadBottom: pad[2], PadRight: pad[3], Groups: op.Groups,
 	}
 	bias, err := c.floats(1)
 	if err != nil {
@@ -215,7 +216,7 @@ func conv(c *call, op graph.Conv) (func(), error) {
 			k.Residual, k.LDR = c.in[1].Data[min(g*n, len(c.in[1].Data)):], s[0]
 		}
 		patches := &kernels.Patches{Conv2D: geometry, X: x.Data, Group: g}
-		if plain := op.Groups == 1 && s[1] == 1 && s[2] == 1 && op.Stride == [2]int{1, 1} && op.Pad == [4]int{}; plain {
+		if plain := op.Groups == 1 && s[1] == 1 && s[2] == 1 && op.Stride == [2]int{1, 1} && pad == [4]int{}; plain {
 			k.A, k.LDA = x.Data, x.Shape[3]
 		} else {
 			k.Rows = patches

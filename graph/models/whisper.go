@@ -234,7 +234,10 @@ func (c *whisperConfig) build(im *Import, params graph.Params, p *pipeline.Pipel
 func (c *whisperConfig) encoder(b *graph.Builder, act kernels.Activation) *graph.Node {
 	d := c.Dim
 	x := b.Rearrange(b.Input("input_features", -1, c.MelBins, 2*c.SourcePositions), "b c t -> b t c")
+	// In int8 the two convolutions alone would take tiny.en's relative L2 error at the encoder's output from 3.8 to 4.6 %;
+	// in float they cost 6 % of the time.
 	conv := func(x *graph.Node, stem string, in, stride int) *graph.Node {
+		b.Derived(graph.Stem, stem+".weight", graph.RearrangeExpr(b.Tensor(stem+".weight", d, in, 3), "o i (h w) -> o h w i", map[string]int{"h": 1}))
 		return b.Act(b.Conv1d(x, stem, graph.ConvSpec{In: in, Out: d, KH: 1, KW: 3, Stride: [2]int{1, stride}, Pad: graph.Pad2(0, 1)}), kernels.ActGELU)
 	}
 	x = conv(x, "encoder.conv1", c.MelBins, 1)
