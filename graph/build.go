@@ -166,6 +166,7 @@ type ConvSpec struct {
 	Pad             [4]int // top, left, bottom, right
 	Dilation        [2]int
 	Groups          int
+	Same            bool // pad as [Conv] says, instead of by Pad
 	NoBias          bool
 }
 
@@ -175,7 +176,7 @@ func Pad2(h, w int) [4]int { return [4]int{h, w, h, w} }
 // Op returns the operation that the spec describes.
 func (s ConvSpec) Op() Conv {
 	one := func(v [2]int) [2]int { return [2]int{max(v[0], 1), max(v[1], 1)} }
-	return Conv{Stride: one(s.Stride), Pad: s.Pad, Dilation: one(s.Dilation), Groups: max(s.Groups, 1)}
+	return Conv{Stride: one(s.Stride), Pad: s.Pad, Dilation: one(s.Dilation), Groups: max(s.Groups, 1), Same: s.Same}
 }
 
 // Conv convolves a channels-last map with the tensors stem.weight, [out, in/groups, kh, kw] as torch holds it, and

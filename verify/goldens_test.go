@@ -19,6 +19,12 @@ var claimed = map[string]bool{
 	"Whisper":             true,
 	"HuBERT":              true,
 	"wav2vec2":            true,
+	"NFNet":               true,
+	"CLIP ModifiedResNet": true,
+	"EVA-CLIP":            true,
+	"SigLIP":              true,
+
+	"ALBEF patch-embedding ViT": true,
 }
 
 const (

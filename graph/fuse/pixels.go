@@ -15,7 +15,7 @@ var _ = register(&Pass{
 // holds where no padding mixes zeros in, which mean another value before than after.
 func foldPixels(m *Matcher, n *graph.Node) *graph.Node {
 	conv, ok := is[graph.Conv](n)
-	if !ok || conv.Pad != [4]int{} || conv.Groups != 1 {
+	if !ok || conv.Pad != [4]int{} || conv.Same || conv.Groups != 1 {
 		return nil
 	}
 	layout := n.In[0]

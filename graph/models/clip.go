@@ -50,6 +50,10 @@ type clipVision struct {
 
 	// What only open_clip has.
 	layerScale, noPreNorm, normAfterPool, meanPool bool
+
+	target    [2]int        // height and width to build for; zeros: image_size
+	stored    [2]int        // the grid of the stored positions; zeros: that of image_size
+	positions interpolation // between the two; transformers' by default
 }
 
 // clipText is a text_config of transformers' CLIP.
@@ -217,12 +221,13 @@ func (c *clipConfig) logits(b *graph.Builder, image, text *graph.Node) {
 	b.Output(b.Rearrange(logits, "i t -> t i"), graph.Joint, "logits_per_text")
 }
 
-// size returns the height and width that the tower is built for.
+// size settles the height and width that the tower is built for and returns them.
 func (v *clipVision) size(im *Import) [2]int {
-	if im.Options.ImageSize != [2]int{} {
-		return im.Options.ImageSize
+	if v.target == [2]int{} {
+		v.target = [2]int{v.ImageSize, v.ImageSize}
 	}
-	return [2]int{v.ImageSize, v.ImageSize}
+	v.target = im.imageSize(v.target)
+	return v.target
 }
 
 func (v *clipVision) check() error {
@@ -266,13 +271,23 @@ func (v *clipVision) encoder(b *graph.Builder, pixels *graph.Node, layers int, p
 		return pixels
 	}
 	d := v.HiddenSize
-	grid := v.ImageSize / v.PatchSize
+	grid, err := gridOf(v.target, [2]int{v.PatchSize, v.PatchSize})
+	if err != nil {
+		b.Fail(err)
+		return pixels
+	}
+	stored := v.stored
+	if stored == [2]int{} {
+		stored = [2]int{v.ImageSize / v.PatchSize, v.ImageSize / v.PatchSize}
+	}
 	x := b.Rearrange(pixels, "b c h w -> b h w c")
 	x = b.Conv(x, "vision_model.embeddings.patch_embedding", graph.ConvSpec{
 		In: v.Channels, Out: d, KH: v.PatchSize, KW: v.PatchSize, Stride: [2]int{v.PatchSize, v.PatchSize}, NoBias: true})
 	x = b.Rearrange(x, "b h w c -> b (h w) c")
 	x = b.Prepend(b.Rearrange(b.Parameter(graph.Position, "vision_model.embeddings.class_embedding", d), "d -> 1 1 d"), x)
-	x = b.Add(x, b.Parameter(graph.Position, "vision_model.embeddings.position_embedding.weight", grid*grid+1, d))
+	const table = "vision_model.embeddings.position_embedding.weight"
+	positions := v.positions.expr(b.Tensor(table, stored[0]*stored[1]+1, d), 1, stored, grid)
+	x = b.Add(x, b.Value(b.Derived(graph.Position, table, positions)))
 	b.Name(x, prefix+"embeddings")
 	if !v.noPreNorm {
 		x = b.LayerNorm(x, "vision_model.pre_layrnorm", d, v.Eps)
@@ -338,7 +353,7 @@ func (t *clipText) features(b *graph.Builder, prefix string) *graph.Node {
 // buildOpenAICLIP reads the sizes from the tensors, as clip.model.build_model does: the release has no configuration.
 func buildOpenAICLIP(im *Import) (*graph.Model, error) {
 	c := defaultCLIP()
-	v, t := &c.Vision, &c.Text
+	v := &c.Vision
 	v.HiddenSize = im.Dim("visual.conv1.weight", 0)
 	v.Channels = im.Dim("visual.conv1.weight", 1)
 	v.PatchSize = im.Dim("visual.conv1.weight", 3)
@@ -347,21 +362,31 @@ func buildOpenAICLIP(im *Import) (*graph.Model, error) {
 	v.IntermediateSize = im.Dim("visual.transformer.resblocks.0.mlp.c_fc.weight", 0)
 	grid := int(math.Round(math.Sqrt(float64(im.Dim("visual.positional_embedding", 0) - 1))))
 	v.ImageSize = v.PatchSize * grid
+	t, err := readOpenAIText(im)
+	if err != nil {
+		return nil, err
+	}
+	c.Text, v.ProjectionDim = *t, t.ProjectionDim
+	words, err := pipeline.OpenAICLIPTextFromFiles(im.ReadFile, t.MaxPositions, t.VocabSize)
+	if err != nil {
+		return nil, err
+	}
+	return c.contrastive(im, openaiNames, pipeline.ImageOpenAICLIP(v.ImageSize), words)
+}
+
+// readOpenAIText reads the sizes of the text tower from its tensors.
+func readOpenAIText(im *Import) (*clipText, error) {
+	t := defaultCLIP().Text
 	t.VocabSize = im.Dim("token_embedding.weight", 0)
 	t.MaxPositions = im.Dim("positional_embedding", 0)
 	t.HiddenSize = im.Dim("ln_final.weight", 0)
 	t.Heads = t.HiddenSize / 64
 	t.Layers = im.Count("transformer.resblocks.#.attn.in_proj_weight")
 	t.IntermediateSize = im.Dim("transformer.resblocks.0.mlp.c_fc.weight", 0)
-	c.ProjectionDim = im.Dim("text_projection", 1)
-	v.ProjectionDim, t.ProjectionDim = c.ProjectionDim, c.ProjectionDim
+	t.ProjectionDim = im.Dim("text_projection", 1)
 	t.pool = "argmax"
 	for _, name := range []string{"input_resolution", "context_length", "vocab_size"} {
 		im.Ignore(name, "a size that the other tensors' shapes give")
 	}
-	words, err := pipeline.OpenAICLIPTextFromFiles(im.ReadFile, t.MaxPositions, t.VocabSize)
-	if err != nil {
-		return nil, err
-	}
-	return c.contrastive(im, openaiNames, pipeline.ImageOpenAICLIP(v.ImageSize), words)
+	return &t, checkSizes("text tower", size{"width", t.HiddenSize}, size{"heads", t.Heads}, size{"projection", t.ProjectionDim})
 }
