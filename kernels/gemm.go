@@ -164,7 +164,7 @@ type gemmCall struct {
 
 	rowParts, rowBlock int // the partition of A's rows in the first phase
 	mParts, mBlock     int // the partition of the product
-	nParts             int // one part for each panel of W
+	nParts, panels     int // and of W's panels: so many to a part
 	kBlock             int // float32: length of K in one pass
 	ldaBytes           int // quantized A: distance of rows
 	sideK              int // length of the side product, 0 where there is none
@@ -198,7 +198,6 @@ func (c *gemmCall) plan(g *Gemm, s *Scratch, threads int) {
 	}
 	c.rowBlock = evenBlock(g.M, max(1, min(64, ceilDiv(g.M, threads))), 1)
 	c.rowParts = ceilDiv(g.M, c.rowBlock)
-	c.nParts = ceilDiv(w.n, w.nr)
 	s.zeros = grow(s.zeros, w.nr)
 	s.bias = grow(s.bias, w.nr)
 	clear(s.bias)
@@ -250,10 +249,12 @@ func (c *gemmCall) Part(part, worker int) {
 	case phaseProduct:
 		m0 := part / c.nParts * c.mBlock
 		m1 := min(m0+c.mBlock, c.g.M)
+		p0 := part % c.nParts * c.panels
+		p1 := min(p0+c.panels, ceilDiv(c.g.W.n, c.g.W.nr))
 		if c.g.W.integer {
-			c.integerPart(ws, part%c.nParts, m0, m1)
+			c.integerPart(ws, p0, p1, m0, m1)
 		} else {
-			c.floatPart(ws, part%c.nParts, m0, m1)
+			c.floatPart(ws, p0, p1, m0, m1)
 		}
 	case phaseEpilogue:
 		c.finishRows(part*finishBlock, min((part+1)*finishBlock, c.g.M))

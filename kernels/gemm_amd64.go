@@ -12,16 +12,16 @@ func init() {
 		int8Floats: int8FloatsAVX512, int4Floats: int4FloatsAVX512,
 	}
 	vnni := floats512
-	vnni.intRows, vnni.intCols, vnni.kStep, vnni.form = 6, 64, 4, formUint8
-	vnni.integer, vnni.int4 = integerTileAVX512VNNI, int4AVX512VNNI
-	vnni.groupRows, vnni.groupCols, vnni.group = 7, 32, groupTileAVX512VNNI
+	vnni.intRows, vnni.intCols, vnni.kStep, vnni.form = 14, 32, 4, formUint8
+	vnni.integer, vnni.int4 = channelTileAVX512VNNI, int4AVX512VNNI
+	vnni.groupRows, vnni.group = 7, groupTileAVX512VNNI
 	vnni.fewRows, vnni.few = 6, fewTileAVX512VNNI
 	gemmSets[AVX512VNNI] = &vnni
 
 	words := floats512
-	words.intRows, words.intCols, words.kStep, words.form = 6, 64, 2, formInt16
-	words.integer, words.int4 = integerTileAVX512, int4AVX512
-	words.groupRows, words.groupCols, words.group = 6, 32, groupTileAVX512
+	words.intRows, words.intCols, words.kStep, words.form = 14, 32, 2, formInt16
+	words.integer, words.int4 = channelTileAVX512, int4AVX512
+	words.groupRows, words.group = 6, groupTileAVX512
 	gemmSets[AVX512] = &words
 
 	avx2 := gemmKernels{
@@ -49,13 +49,16 @@ var floatTilesAVX2 = [...]func(*tile){
 	1: floatTileAVX2_1, 2: floatTileAVX2_2, 3: floatTileAVX2_3, 4: floatTileAVX2_4, 5: floatTileAVX2_5, 6: floatTileAVX2_6,
 }
 
-var integerTilesAVX512VNNI = [...]func(*tile){
-	1: integerTileAVX512VNNI_1, 2: integerTileAVX512VNNI_2, 3: integerTileAVX512VNNI_3, 4: integerTileAVX512VNNI_4,
-	5: integerTileAVX512VNNI_5, 6: integerTileAVX512VNNI_6,
+var channelTilesAVX512VNNI = [...]func(*tile){
+	1: channelTileAVX512VNNI_1, 2: channelTileAVX512VNNI_2, 3: channelTileAVX512VNNI_3, 4: channelTileAVX512VNNI_4, 5: channelTileAVX512VNNI_5,
+	6: channelTileAVX512VNNI_6, 7: channelTileAVX512VNNI_7, 8: channelTileAVX512VNNI_8, 9: channelTileAVX512VNNI_9, 10: channelTileAVX512VNNI_10,
+	11: channelTileAVX512VNNI_11, 12: channelTileAVX512VNNI_12, 13: channelTileAVX512VNNI_13, 14: channelTileAVX512VNNI_14,
 }
 
-var integerTilesAVX512 = [...]func(*tile){
-	1: integerTileAVX512_1, 2: integerTileAVX512_2, 3: integerTileAVX512_3, 4: integerTileAVX512_4, 5: integerTileAVX512_5, 6: integerTileAVX512_6,
+var channelTilesAVX512 = [...]func(*tile){
+	1: channelTileAVX512_1, 2: channelTileAVX512_2, 3: channelTileAVX512_3, 4: channelTileAVX512_4, 5: channelTileAVX512_5,
+	6: channelTileAVX512_6, 7: channelTileAVX512_7, 8: channelTileAVX512_8, 9: channelTileAVX512_9, 10: channelTileAVX512_10,
+	11: channelTileAVX512_11, 12: channelTileAVX512_12, 13: channelTileAVX512_13, 14: channelTileAVX512_14,
 }
 
 var groupTilesAVX512VNNI = [...]func(*tile){
@@ -85,8 +88,8 @@ var integerTilesAVX2 = [...]func(*tile){
 
 func floatTileAVX512(t *tile)       { floatTilesAVX512[t.rows](t) }
 func floatTileAVX2(t *tile)         { floatTilesAVX2[t.rows](t) }
-func integerTileAVX512VNNI(t *tile) { integerTilesAVX512VNNI[t.rows](t) }
-func integerTileAVX512(t *tile)     { integerTilesAVX512[t.rows](t) }
+func channelTileAVX512VNNI(t *tile) { channelTilesAVX512VNNI[t.rows](t) }
+func channelTileAVX512(t *tile)     { channelTilesAVX512[t.rows](t) }
 func integerTileAVX512VL(t *tile)   { integerTilesAVX512VL[t.rows](t) }
 func integerTileAVXVNNI(t *tile)    { integerTilesAVXVNNI[t.rows](t) }
 func integerTileAVX2(t *tile)       { integerTilesAVX2[t.rows](t) }

@@ -12,22 +12,36 @@ const (
 func (c *gemmCall) planFloat(threads int) {
 	w := c.g.W
 	c.kBlock = evenBlock(w.k, kBlockMost, 8)
-	c.partition(threads, c.k.floatRows, max(8*c.k.floatRows, mBlockMost/max(w.k, 1)))
+	c.partition(threads, c.k.floatRows, max(8*c.k.floatRows, mBlockMost/max(w.k, 1)), c.kBlock*w.nr*4)
 	c.rowParts = c.mParts * ceilDiv(c.mBlock, c.k.floatRows)
 	c.rowBlock = c.k.floatRows
 	c.s.a = grow(c.s.a, c.g.M*w.k*4)
 }
 
-// partition cuts the rows of the product so that there is work for all threads, in blocks of at most most rows.
-func (c *gemmCall) partition(threads, stripRows, most int) {
+// panelBytes is how much of the weights stays in the second-level cache while strips of A pass by.
+const panelBytes = 256 << 10
+
+// partition cuts the product into parts of several panels, of size bytes each, and of at most most rows, such that there is
+// work for all threads. A few panels at a time halve or better what is read of A, and store longer runs of C's rows.
+func (c *gemmCall) partition(threads, stripRows, most, size int) {
+	w := c.g.W
+	panels := ceilDiv(w.n, w.nr)
+	c.panels = min(max(panelBytes/max(size, 1), 1), panels)
 	c.mBlock = evenBlock(c.g.M, most, 1)
 	if threads > 1 {
-		// A few panels leave one thread waiting for the last: cut the rows too.
-		for c.nParts*ceilDiv(c.g.M, c.mBlock) < 8*threads && c.mBlock >= 4*stripRows {
+		const parts = 8 // for each thread, so that none waits long for the last
+		for c.panels > 2 && ceilDiv(panels, c.panels) < parts*threads {
+			c.panels--
+		}
+		for ceilDiv(panels, c.panels)*ceilDiv(c.g.M, c.mBlock) < parts*threads && c.mBlock >= 4*stripRows {
 			c.mBlock = ceilDiv(c.mBlock, 2)
+		}
+		for c.panels > 1 && ceilDiv(panels, c.panels)*ceilDiv(c.g.M, c.mBlock) < parts*threads {
+			c.panels--
 		}
 	}
 	c.mParts = ceilDiv(c.g.M, c.mBlock)
+	c.nParts = ceilDiv(panels, c.panels)
 }
 
 // block returns the rows of the block that row m is in.
@@ -70,60 +84,62 @@ func (c *gemmCall) packedA() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&c.s.a[0])), len(c.s.a)/4)
 }
 
-// floatPart multiplies rows [m0, m1), one block, with a panel.
-func (c *gemmCall) floatPart(ws *workerScratch, panel, m0, m1 int) {
+// floatPart multiplies rows [m0, m1), one block, with panels [p0, p1).
+func (c *gemmCall) floatPart(ws *workerScratch, p0, p1, m0, m1 int) {
 	w, t := c.g.W, &ws.tile
 	var (
-		nr      = w.nr
-		n0      = panel * nr
-		partial = n0+nr > w.n
-		count   = ceilDiv(m1-m0, c.k.floatRows)
-		a       = c.packedA()
+		nr    = w.nr
+		count = ceilDiv(m1-m0, c.k.floatRows)
+		a     = c.packedA()
 	)
 	*t = tile{nr: nr}
-	ahead := 0
 	for k0 := 0; ; k0 += c.kBlock {
 		kc := min(c.kBlock, w.k-k0)
 		first, last := k0 == 0, k0+kc >= w.k
-		if kc > 0 {
-			t.b = c.floatPanel(ws, panel, k0, kc)
-			if w.scheme.Bits == 32 {
-				ahead = 4 * w.panel
-			} else {
-				ahead = w.nextPanel(panel, t.b)
-			}
-		}
 		t.k = kc
-		// Bias and residual come first, since the residual may be what C holds before.
-		t.bias, t.add = c.panelBias(n0), 0
-		if !first {
-			t.bias, t.add = &c.s.zeros[0], 1
+		if w.scheme.Bits != 32 {
+			for p := p0; p < p1; p++ {
+				c.unpackFloats(ws, p-p0, p, k0, kc)
+			}
 		}
 		for i := range count {
 			s0, s1 := strip(m1-m0, count, i)
 			t.rows = s1 - s0
 			if kc > 0 {
-				t.lookAhead(i, ahead, nr*4)
 				t.a = unsafe.Pointer(&a[m0*w.k+(m1-m0)*k0+s0*kc])
 			}
-			if partial {
-				// All of K in one tile after the other would spoil the order of the loops: the partial panel
-				// keeps its sums in C's columns, which it copies in and out.
-				c.loadOut(ws, m0+s0, m0+s1, n0, !first)
-				t.c, t.ldc, t.res = &ws.out[0], nr*4, nil
-			} else {
-				t.c, t.ldc = &c.c[(m0+s0)*c.ldc+n0], c.ldc*4
-				t.res, t.ldr = nil, 0
-				if first {
-					t.res, t.ldr = c.residual(m0+s0, n0)
+			s0, s1 = m0+s0, m0+s1
+			for p := p0; p < p1; p++ {
+				n0 := p * nr
+				switch {
+				case kc == 0:
+				case w.scheme.Bits == 32:
+					t.b = unsafe.Pointer(&w.floats[p*w.panel+k0*nr])
+					t.lookAhead(i, 4*w.panel*(p1-p0), nr*4)
+				default:
+					t.b = unsafe.Pointer(&ws.panel[(p-p0)*c.kBlock*nr*4])
+					t.lookAhead(i, w.nextPanel(p+p1-p0, t.b), nr*4)
 				}
-			}
-			c.k.float(t)
-			if partial {
-				c.storeOut(ws.out, nr, m0+s0, m0+s1, n0, first)
+				// Bias and residual come first, since the residual may be what C holds before.
+				t.bias, t.add, t.res, t.ldr = c.panelBias(n0), 0, nil, 0
+				if !first {
+					t.bias, t.add = &c.s.zeros[0], 1
+				}
+				if n0+nr > w.n { // the tile goes over C's edge: it is computed aside
+					c.loadOut(ws, s0, s1, n0, !first)
+					t.c, t.ldc = &ws.out[0], nr*4
+					c.k.float(t)
+					c.storeOut(ws.out, nr, s0, s1, n0, first)
+					continue
+				}
+				t.c, t.ldc = &c.c[s0*c.ldc+n0], c.ldc*4
+				if first {
+					t.res, t.ldr = c.residual(s0, n0)
+				}
+				c.k.float(t)
 			}
 			if last {
-				c.finishTile(m0+s0, m0+s1, n0, min(n0+nr, w.n))
+				c.finishTile(s0, s1, p0*nr, min(p1*nr, w.n))
 			}
 		}
 		if last {
@@ -142,12 +158,9 @@ func (c *gemmCall) loadOut(ws *workerScratch, m0, m1, n0 int, add bool) {
 	}
 }
 
-// floatPanel returns kc steps of a panel as float32 numbers, unpacking integer weights to the worker's memory.
-func (c *gemmCall) floatPanel(ws *workerScratch, panel, k0, kc int) unsafe.Pointer {
+// unpackFloats unpacks kc steps of a panel of integer weights to place number i of the worker's memory.
+func (c *gemmCall) unpackFloats(ws *workerScratch, i, panel, k0, kc int) {
 	w := c.g.W
-	if w.scheme.Bits == 32 {
-		return unsafe.Pointer(&w.floats[panel*w.panel+k0*w.nr])
-	}
 	e := &ws.expand
 	e.n = w.nr
 	data := w.data[panel*w.panel:]
@@ -155,7 +168,7 @@ func (c *gemmCall) floatPanel(ws *workerScratch, panel, k0, kc int) unsafe.Point
 	for k := k0; k < k0+kc; {
 		g := k / w.group
 		e.steps = min((g+1)*w.group, k0+kc) - k
-		e.dst = unsafe.Pointer(&ws.panel[(k-k0)*w.nr*4])
+		e.dst = unsafe.Pointer(&ws.panel[(i*c.kBlock+k-k0)*w.nr*4])
 		e.scale = &w.scale[(panel*w.groups+g)*w.nr]
 		e.zero = unsafe.Pointer(&w.zeroF[(panel*w.groups+g)*w.nr])
 		if nibbles {
@@ -167,5 +180,4 @@ func (c *gemmCall) floatPanel(ws *workerScratch, panel, k0, kc int) unsafe.Point
 		}
 		k += e.steps
 	}
-	return unsafe.Pointer(&ws.panel[0])
 }

@@ -33,7 +33,7 @@ func (c *gemmCall) planInteger(threads int) {
 		c.sideK++
 	}
 	s.side = grow(s.side, c.g.M*c.sideK)
-	c.partition(threads, c.rows, c.g.M)
+	c.partition(threads, c.rows, c.g.M, w.kPadded*w.nr)
 }
 
 // stripOf returns the strip of the product that row m is in.
@@ -138,59 +138,74 @@ func quantizeRun(form activationForm, dst []byte, x []float32, inv float32, zero
 	return sum
 }
 
-// integerPart multiplies rows [m0, m1) with a panel.
-func (c *gemmCall) integerPart(ws *workerScratch, panel, m0, m1 int) {
+// integerPart multiplies rows [m0, m1) with panels [p0, p1).
+func (c *gemmCall) integerPart(ws *workerScratch, p0, p1, m0, m1 int) {
 	w, t := c.g.W, &ws.tile
 	var (
-		nr      = w.nr
-		n0      = panel * nr
-		n1      = min(n0+nr, w.n)
-		partial = n1 < n0+nr
-		count   = ceilDiv(m1-m0, c.rows)
-		first   = panel * w.groups * nr
-		kernel  = w.kernel
+		nr     = w.nr
+		count  = ceilDiv(m1-m0, c.rows)
+		kernel = w.kernel
 	)
 	*t = tile{nr: nr, lda: c.ldaBytes, k: w.steps, lastK: w.lastK, groups: w.groups, acc: &ws.acc[0]}
-	if w.kPadded > 0 {
-		if c.few {
-			kernel = c.k.few
-			t.k, t.lastK = t.k/2, t.lastK/2
-			t.b = unsafe.Pointer(&w.data[panel*w.panel])
-			t.zero, t.zeroStride = w.zeros(panel)
-		} else {
-			t.b = c.integerPanel(ws, panel)
-		}
-		t.scale = &w.scale[first]
-		if w.comp != nil {
-			t.comp = &w.comp[first]
+	if c.few {
+		kernel, t.k, t.lastK = c.k.few, t.k/2, t.lastK/2
+	} else if w.scheme.Bits == 4 {
+		for p := p0; p < p1; p++ {
+			c.unpack(ws, p-p0, p)
 		}
 	}
-	ahead := w.nextPanel(panel, t.b)
 	for i := range count {
 		s0, s1 := strip(m1-m0, count, i)
 		s0, s1 = m0+s0, m0+s1
 		t.rows = s1 - s0
 		t.a = unsafe.Pointer(&c.s.a[s0*c.ldaBytes])
 		t.rowScale = &c.s.rowF[s0]
-		t.lookAhead(i, ahead, nr*c.k.kStep)
 		if c.few && w.groups > 0 {
 			t.sums = &c.s.sums[s0*w.groups]
 		}
-		t.c, t.ldc = &ws.out[0], nr*4
-		t.res, t.ldr = nil, 0
-		if !partial {
-			t.c, t.ldc = &c.c[s0*c.ldc+n0], c.ldc*4
-			t.res, t.ldr = c.residual(s0, n0)
+		for p := p0; p < p1; p++ {
+			n0 := p * nr
+			n1 := min(n0+nr, w.n)
+			partial := n1 < n0+nr
+			if w.kPadded > 0 {
+				c.integerPanel(ws, p, p0)
+				t.lookAhead(i, w.nextPanel(p+p1-p0, t.b), nr*c.k.kStep)
+			}
+			t.bias = c.panelBias(n0)
+			t.c, t.ldc = &ws.out[0], nr*4
+			t.res, t.ldr = nil, 0
+			if !partial {
+				t.c, t.ldc = &c.c[s0*c.ldc+n0], c.ldc*4
+				t.res, t.ldr = c.residual(s0, n0)
+			}
+			kernel(t)
+			if c.sideK > 0 {
+				c.sideProduct(t, n0, s0)
+			}
+			if partial {
+				c.storeOut(ws.out, nr, s0, s1, n0, true)
+			}
 		}
-		t.bias = c.panelBias(n0)
-		kernel(t)
-		if c.sideK > 0 {
-			c.sideProduct(t, n0, s0)
-		}
-		if partial {
-			c.storeOut(ws.out, nr, s0, s1, n0, true)
-		}
-		c.finishTile(s0, s1, n0, n1)
+		c.finishTile(s0, s1, p0*nr, min(p1*nr, w.n))
+	}
+}
+
+// integerPanel points the tile at a panel; p0 is the first of those that are unpacked.
+func (c *gemmCall) integerPanel(ws *workerScratch, p, p0 int) {
+	w, t := c.g.W, &ws.tile
+	first := p * w.groups * w.nr
+	t.scale = &w.scale[first]
+	if w.comp != nil {
+		t.comp = &w.comp[first]
+	}
+	switch {
+	case c.few:
+		t.b = unsafe.Pointer(&w.data[p*w.panel])
+		t.zero, t.zeroStride = w.zeros(p)
+	case w.scheme.Bits == 4:
+		t.b = unsafe.Pointer(&ws.panel[(p-p0)*w.kPadded*w.nr])
+	default:
+		t.b = unsafe.Pointer(&w.data[p*w.panel])
 	}
 }
 
@@ -212,20 +227,19 @@ func (c *gemmCall) sideProduct(t *tile, n0, m0 int) {
 	*t = saved
 }
 
-// integerPanel returns a panel of int8 weights, unpacking int4 to the worker's memory.
-func (c *gemmCall) integerPanel(ws *workerScratch, panel int) unsafe.Pointer {
+// unpack unpacks a panel of int4 weights to place number i of the worker's memory.
+func (c *gemmCall) unpack(ws *workerScratch, i, panel int) {
 	w := c.g.W
-	if w.scheme.Bits == 8 {
-		return unsafe.Pointer(&w.data[panel*w.panel])
+	if w.kPadded == 0 {
+		return
 	}
 	e := &ws.expand
 	*e = expand{
-		dst: unsafe.Pointer(&ws.panel[0]), src: unsafe.Pointer(&w.data[panel*w.panel]),
+		dst: unsafe.Pointer(&ws.panel[i*w.kPadded*w.nr]), src: unsafe.Pointer(&w.data[panel*w.panel]),
 		n: w.nr * c.k.kStep, steps: w.steps / 2, groups: w.groups, last: w.lastK / 2,
 	}
 	e.zero, e.stride = w.zeros(panel)
 	c.k.int4(e)
-	return unsafe.Pointer(&ws.panel[0])
 }
 
 // zeros returns the int4 zero points of a panel and the distance of its groups.
@@ -237,10 +251,10 @@ func (w *Packed) zeros(panel int) (unsafe.Pointer, int) {
 	return unsafe.Pointer(&w.zero[panel*w.groups*n]), n
 }
 
-// nextPanel returns the distance in bytes from b to the packed integers of the panel after this one.
+// nextPanel returns the distance in bytes from b to the packed integers of a panel, 0 where there is none.
 func (w *Packed) nextPanel(panel int, b unsafe.Pointer) int {
-	if b == nil || (panel+1)*w.panel >= len(w.data) {
+	if panel*w.panel >= len(w.data) {
 		return 0
 	}
-	return int(uintptr(unsafe.Pointer(&w.data[(panel+1)*w.panel])) - uintptr(b))
+	return int(uintptr(unsafe.Pointer(&w.data[panel*w.panel])) - uintptr(b))
 }

@@ -124,66 +124,6 @@ func int8FloatsAVX2(e *expand)
 //go:noescape
 func int4FloatsAVX2(e *expand)
 
-// integerTileAVX512VNNI_1 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 1 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_1(t *tile)
-
-// integerTileAVX512VNNI_2 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 2 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_2(t *tile)
-
-// integerTileAVX512VNNI_3 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 3 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_3(t *tile)
-
-// integerTileAVX512VNNI_4 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 4 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_4(t *tile)
-
-// integerTileAVX512VNNI_5 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 5 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_5(t *tile)
-
-// integerTileAVX512VNNI_6 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 6 rows.
-//
-//go:noescape
-func integerTileAVX512VNNI_6(t *tile)
-
-// integerTileAVX512_1 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 1 rows.
-//
-//go:noescape
-func integerTileAVX512_1(t *tile)
-
-// integerTileAVX512_2 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 2 rows.
-//
-//go:noescape
-func integerTileAVX512_2(t *tile)
-
-// integerTileAVX512_3 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 3 rows.
-//
-//go:noescape
-func integerTileAVX512_3(t *tile)
-
-// integerTileAVX512_4 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 4 rows.
-//
-//go:noescape
-func integerTileAVX512_4(t *tile)
-
-// integerTileAVX512_5 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 5 rows.
-//
-//go:noescape
-func integerTileAVX512_5(t *tile)
-
-// integerTileAVX512_6 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 6 rows.
-//
-//go:noescape
-func integerTileAVX512_6(t *tile)
-
 // integerTileAVX512VL_1 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 1 rows.
 //
 //go:noescape
@@ -274,6 +214,76 @@ func integerTileAVX2_5(t *tile)
 //go:noescape
 func integerTileAVX2_6(t *tile)
 
+// channelTileAVX512VNNI_1 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 1 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_1(t *tile)
+
+// channelTileAVX512VNNI_2 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 2 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_2(t *tile)
+
+// channelTileAVX512VNNI_3 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 3 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_3(t *tile)
+
+// channelTileAVX512VNNI_4 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 4 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_4(t *tile)
+
+// channelTileAVX512VNNI_5 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 5 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_5(t *tile)
+
+// channelTileAVX512VNNI_6 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 6 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_6(t *tile)
+
+// channelTileAVX512VNNI_7 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 7 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_7(t *tile)
+
+// channelTileAVX512VNNI_8 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 8 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_8(t *tile)
+
+// channelTileAVX512VNNI_9 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 9 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_9(t *tile)
+
+// channelTileAVX512VNNI_10 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 10 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_10(t *tile)
+
+// channelTileAVX512VNNI_11 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 11 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_11(t *tile)
+
+// channelTileAVX512VNNI_12 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 12 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_12(t *tile)
+
+// channelTileAVX512VNNI_13 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 13 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_13(t *tile)
+
+// channelTileAVX512VNNI_14 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 14 rows.
+//
+//go:noescape
+func channelTileAVX512VNNI_14(t *tile)
+
 // groupTileAVX512VNNI_1 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 1 rows.
 //
 //go:noescape
@@ -308,6 +318,76 @@ func groupTileAVX512VNNI_6(t *tile)
 //
 //go:noescape
 func groupTileAVX512VNNI_7(t *tile)
+
+// channelTileAVX512_1 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 1 rows.
+//
+//go:noescape
+func channelTileAVX512_1(t *tile)
+
+// channelTileAVX512_2 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 2 rows.
+//
+//go:noescape
+func channelTileAVX512_2(t *tile)
+
+// channelTileAVX512_3 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 3 rows.
+//
+//go:noescape
+func channelTileAVX512_3(t *tile)
+
+// channelTileAVX512_4 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 4 rows.
+//
+//go:noescape
+func channelTileAVX512_4(t *tile)
+
+// channelTileAVX512_5 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 5 rows.
+//
+//go:noescape
+func channelTileAVX512_5(t *tile)
+
+// channelTileAVX512_6 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 6 rows.
+//
+//go:noescape
+func channelTileAVX512_6(t *tile)
+
+// channelTileAVX512_7 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 7 rows.
+//
+//go:noescape
+func channelTileAVX512_7(t *tile)
+
+// channelTileAVX512_8 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 8 rows.
+//
+//go:noescape
+func channelTileAVX512_8(t *tile)
+
+// channelTileAVX512_9 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 9 rows.
+//
+//go:noescape
+func channelTileAVX512_9(t *tile)
+
+// channelTileAVX512_10 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 10 rows.
+//
+//go:noescape
+func channelTileAVX512_10(t *tile)
+
+// channelTileAVX512_11 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 11 rows.
+//
+//go:noescape
+func channelTileAVX512_11(t *tile)
+
+// channelTileAVX512_12 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 12 rows.
+//
+//go:noescape
+func channelTileAVX512_12(t *tile)
+
+// channelTileAVX512_13 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 13 rows.
+//
+//go:noescape
+func channelTileAVX512_13(t *tile)
+
+// channelTileAVX512_14 computes C = rowScale * scale * (comp + A B) + bias [+ residual] for 14 rows.
+//
+//go:noescape
+func channelTileAVX512_14(t *tile)
 
 // groupTileAVX512_1 computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for 1 rows.
 //

@@ -71,7 +71,7 @@ func (f activationForm) bytes() int { return [...]int{1, 1, 2, 4}[f] }
 type gemmKernels struct {
 	floatRows, floatCols int // the greatest tile of float32
 	intRows, intCols     int // the greatest tile of integers; intCols is a multiple of floatCols
-	groupRows, groupCols int // the tile of int4, and of int8 with several groups, where it is another
+	groupRows            int // the greatest tile of int4, and of int8 with several groups, where it is another
 	kStep                int // values of K that the integer kernel takes at once, one column's side by side
 	form                 activationForm
 

@@ -120,7 +120,7 @@ func (w *Packed) packIntegers(q *Quantized) {
 	kern := w.kern
 	w.nr, w.rows, w.kernel = kern.intCols, kern.intRows, kern.integer
 	if (w.groups > 1 || q.Bits == 4) && kern.group != nil {
-		w.nr, w.rows, w.kernel = kern.groupCols, kern.groupRows, kern.group
+		w.rows, w.kernel = kern.groupRows, kern.group
 	}
 	unit := kern.kStep // groups are padded to a multiple of it
 	if q.Bits == 4 {
@@ -317,8 +317,13 @@ func newGroupSums(w *Packed) *groupSums {
 
 // start chooses a panel.
 func (s *groupSums) start(panel int) {
-	if s.w.kPadded > 0 {
-		s.b = s.call.integerPanel(&s.ws, panel)
+	switch w := s.w; {
+	case w.kPadded == 0:
+	case w.scheme.Bits == 4:
+		s.call.unpack(&s.ws, 0, panel)
+		s.b = unsafe.Pointer(&s.ws.panel[0])
+	default:
+		s.b = unsafe.Pointer(&w.data[panel*w.panel])
 	}
 }
 
@@ -390,7 +395,7 @@ func (w *Packed) expandedBytes(c *gemmCall) int {
 	case w.scheme.Bits == 32, w.integer && (w.scheme.Bits == 8 || c.few):
 		return 0
 	case w.integer:
-		return w.kPadded * w.nr
+		return c.panels * w.kPadded * w.nr
 	}
-	return c.kBlock * w.nr * 4
+	return c.panels * c.kBlock * w.nr * 4
 }

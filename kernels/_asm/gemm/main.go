@@ -30,12 +30,15 @@ func main() {
 		t.int8Floats()
 		t.int4Floats()
 	}
-	for _, t := range []*target{avx512vnni, avx512, avx512vl, avxvnni, avx2} {
+	for _, t := range []*target{avx512vl, avxvnni, avx2} {
 		for rows := 1; rows <= t.intRows; rows++ {
 			t.integerTile(rows)
 		}
 	}
 	for _, t := range []*target{avx512vnni, avx512} {
+		for rows := 1; rows <= t.intRows; rows++ {
+			t.channelTile(rows)
+		}
 		for rows := 1; rows <= t.groupRows; rows++ {
 			t.groupTile(rows)
 		}
@@ -44,11 +47,7 @@ func main() {
 		avx512vnni.fewTile(rows)
 	}
 	for _, t := range []*target{avx512vnni, avx512, avxvnni, avx2} {
-		if t.groupRows > 0 {
-			t.int4(groupCols)
-		} else {
-			t.int4(t.intCols)
-		}
+		t.int4(t.intCols)
 	}
 	transpose()
 	for _, t := range []*target{avx512, avx2} {
@@ -255,7 +254,8 @@ func (t *target) integerTile(rows int) {
 	}
 
 	Label("group")
-	m.group(args, groups)
+	m.steps(args, groups)
+	m.group()
 	// Fold the group into the float32 sums: in memory, or for the last group in the accumulators.
 	for j := range cols {
 		VMOVUPS(at(scale, j*t.size()), panel(j))
@@ -305,6 +305,47 @@ func (t *target) integerTile(rows int) {
 	finish()
 }
 
+// channelTile is integerTile for weights with one group, the whole row: all registers are accumulators.
+func (t *target) channelTile(rows int) {
+	function(fmt.Sprintf("channelTile%s_%d", t.name, rows), "t *tile",
+		fmt.Sprintf("computes C = rowScale * scale * (comp + A B) + bias [+ residual] for %d rows.", rows))
+	args := Load(Param("t"), reg.RDI)
+	cols := t.intCols
+	sets := 1 // with few rows, several sets take turns, so that additions do not wait for each other
+	for sets < 4 && rows*cols*sets < 8 {
+		sets *= 2
+	}
+	n := rows * cols
+	acc := func(r, j int) reg.VecPhysical { return t.v(t.registers() - n + r*cols + j) }
+	m := t.multiplier(args, rows, cols, acc, reg.R12, reg.R11, reg.RAX, reg.R9)
+	m.sets = sets
+	for i := range n * sets {
+		t.zero(t.v(t.registers() - 1 - i))
+	}
+	// Without groups, which is K = 0, there is nothing to read.
+	CMPQ(at(args, tileGroups), Imm(0))
+	JE(LabelRef("epilogue"))
+	MOVQ(at(args, tileLastK), m.k)
+	m.group()
+	for i := range n * (sets - 1) {
+		to := t.v(t.registers() - 1 - i%n)
+		VPADDD(t.v(t.registers()-1-n-i), to, to)
+	}
+	MOVQ(at(args, tileScale), reg.RBX)
+	for j := range cols {
+		VMOVUPS(at(reg.RBX, j*t.size()), t.v(j))
+	}
+	for r := range rows {
+		for j := range cols {
+			VCVTDQ2PS(acc(r, j), acc(r, j))
+			VMULPS(t.v(j), acc(r, j), acc(r, j))
+		}
+	}
+	Label("epilogue")
+	t.integerEpilogue(args, rows, cols, acc)
+	finish()
+}
+
 // fewRows is the greatest tile of int4 weights that are unpacked in registers.
 const fewRows = 6
 
@@ -324,7 +365,7 @@ func (t *target) groupTile(rows int) {
 		sum           = func(r, j int) reg.VecPhysical { return t.v(t.registers() - 2*n + r*groupCols + j) }
 		panel         = func(j int) reg.VecPhysical { return t.v(j) }
 	)
-	m := t.multiplier(args, rows, groupCols, acc, reg.RAX)
+	m := t.multiplier(args, rows, groupCols, acc, reg.R12, reg.RAX)
 	MOVQ(at(args, tileScale), scale)
 	MOVQ(at(args, tileGroups), groups)
 	for r := range rows {
@@ -335,7 +376,8 @@ func (t *target) groupTile(rows int) {
 	TESTQ(groups, groups)
 	JZ(LabelRef("epilogue"))
 	Label("group")
-	m.group(args, groups)
+	m.steps(args, groups)
+	m.group()
 	for j := range groupCols {
 		VMOVUPS(at(scale, j*t.size()), panel(j))
 	}
@@ -354,29 +396,28 @@ func (t *target) groupTile(rows int) {
 	finish()
 }
 
-// multiplier emits the integer part of a tile. It uses SI, DX, BX, CX, R8, R12, R13 and a register for ahead.
+// multiplier emits the integer part of a tile.
 type multiplier struct {
 	t          *target
 	rows, cols int
+	sets       int // of accumulators, each below the one before
 	acc        func(r, j int) reg.VecPhysical
-	ahead      reg.GPPhysical // distance of what is to be prefetched
-	a, a3, a6  reg.GPPhysical // rows 0, 3 and 6 of A
+	a          []reg.GPPhysical // rows 0, 3, 6 and so on of A
 	lda, b, k  reg.GPPhysical
 	comp       reg.GPPhysical
+	ahead      reg.GPPhysical // distance of what is to be prefetched
 }
 
-// multiplier loads the pointers.
-func (t *target) multiplier(args reg.Register, rows, cols int, acc func(r, j int) reg.VecPhysical, ahead reg.GPPhysical) *multiplier {
-	m := &multiplier{t, rows, cols, acc, ahead, reg.RSI, reg.R13, reg.R12, reg.RDX, reg.RBX, reg.RCX, reg.R8}
-	MOVQ(at(args, tileA), m.a)
+// multiplier loads the pointers. It uses SI, DX, BX, CX, R8, R13, and of more, the last being for ahead, what it needs.
+func (t *target) multiplier(args reg.Register, rows, cols int, acc func(r, j int) reg.VecPhysical, more ...reg.GPPhysical) *multiplier {
+	last := len(more) - 1
+	m := &multiplier{t: t, rows: rows, cols: cols, sets: 1, acc: acc, lda: reg.RDX, b: reg.RBX, k: reg.RCX, comp: reg.R8, ahead: more[last]}
+	m.a = append([]reg.GPPhysical{reg.RSI, reg.R13}, more[:last]...)[:(rows+2)/3]
+	MOVQ(at(args, tileA), m.a[0])
 	MOVQ(at(args, tileLDA), m.lda)
-	if rows > 3 {
-		LEAQ(Mem{Base: m.lda, Index: m.lda, Scale: 2}, m.a3)
-		ADDQ(m.a, m.a3)
-	}
-	if rows > 6 {
-		LEAQ(Mem{Base: m.lda, Index: m.lda, Scale: 2}, m.a6)
-		ADDQ(m.a3, m.a6)
+	for i := 1; i < len(m.a); i++ {
+		LEAQ(Mem{Base: m.lda, Index: m.lda, Scale: 2}, m.a[i])
+		ADDQ(m.a[i-1], m.a[i])
 	}
 	MOVQ(at(args, tileB), m.b)
 	MOVQ(at(args, tileComp), m.comp)
@@ -390,29 +431,27 @@ func (m *multiplier) step() int    { return m.cols * m.t.lanes() * m.t.kStep() }
 
 // row is the memory of a row at a displacement from the pointers.
 func (m *multiplier) row(r, disp int) Mem {
-	mem := at(m.a, disp)
-	if r >= 3 {
-		mem.Base, r = m.a3, r-3
-	}
-	if r >= 3 {
-		mem.Base, r = m.a6, r-3
-	}
-	if r > 0 {
-		mem.Index, mem.Scale = m.lda, uint8(r)
+	mem := at(m.a[r/3], disp)
+	if r%3 > 0 {
+		mem.Index, mem.Scale = m.lda, uint8(r%3)
 	}
 	return mem
 }
 
-// group starts the accumulators from the compensation and adds the products of a group's steps.
-func (m *multiplier) group(args reg.Register, groups reg.GPPhysical) {
-	t := m.t
-	panel := func(j int) reg.VecPhysical { return t.v(j) }
-	value, product := t.v(m.cols), t.v(m.cols+1)
+// steps loads the length of the group at hand, of which groups remain.
+func (m *multiplier) steps(args reg.Register, groups reg.GPPhysical) {
 	MOVQ(at(args, tileK), m.k)
 	CMPQ(groups, Imm(1))
 	JNE(LabelRef("start"))
 	MOVQ(at(args, tileLastK), m.k)
 	Label("start")
+}
+
+// group starts the accumulators from the compensation and adds the products of a group's steps.
+func (m *multiplier) group() {
+	t := m.t
+	panel := func(j int) reg.VecPhysical { return t.v(j) }
+	value, product := t.v(m.cols), t.v(m.cols+1)
 	for j := range m.cols {
 		if t.dot {
 			VMOVUPS(at(m.comp, j*t.size()), m.acc(0, j))
@@ -440,22 +479,22 @@ func (m *multiplier) group(args reg.Register, groups reg.GPPhysical) {
 		for r := range m.rows {
 			VPBROADCASTD(m.row(r, i*t.kStep()*m.element()), value)
 			for j := range m.cols {
+				to := m.acc(r, j)
+				if set := i % m.sets; set > 0 {
+					to = t.v(t.registers() - m.rows*m.cols*(set+1) + r*m.cols + j)
+				}
 				if t.dot {
-					t.dpbusd(panel(j), value, m.acc(r, j))
+					t.dpbusd(panel(j), value, to)
 				} else {
 					VPMADDWD(panel(j), value, product)
-					VPADDD(product, m.acc(r, j), m.acc(r, j))
+					VPADDD(product, to, to)
 				}
 			}
 		}
 	}
 	advance := func(n int) {
-		ADDQ(imm(n*t.kStep()*m.element()), m.a)
-		if m.rows > 3 {
-			ADDQ(imm(n*t.kStep()*m.element()), m.a3)
-		}
-		if m.rows > 6 {
-			ADDQ(imm(n*t.kStep()*m.element()), m.a6)
+		for _, a := range m.a {
+			ADDQ(imm(n*t.kStep()*m.element()), a)
 		}
 		ADDQ(imm(n*m.step()), m.b)
 	}

@@ -22,8 +22,8 @@ type target struct {
 }
 
 var (
-	avx512     = &target{name: "AVX512", zmm: true, rows: 14, cols: 2, intRows: 6, intCols: 4, groupRows: 6}
-	avx512vnni = &target{name: "AVX512VNNI", zmm: true, intRows: 6, intCols: 4, groupRows: 7, dot: true}
+	avx512     = &target{name: "AVX512", zmm: true, rows: 14, cols: 2, intRows: 14, intCols: 2, groupRows: 6}
+	avx512vnni = &target{name: "AVX512VNNI", zmm: true, intRows: 14, intCols: 2, groupRows: 7, dot: true}
 	avx2       = &target{name: "AVX2", rows: 6, cols: 2, intRows: 6, intCols: 2}
 	// The 256-bit dot product has two encodings; the tile keeps to the sixteen registers that both reach.
 	avxvnni  = &target{name: "AVXVNNI", intRows: 6, intCols: 2, dot: true, vex: true}
