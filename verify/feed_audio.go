@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/verify/audio"
 )
 
@@ -21,16 +22,37 @@ func feedAudio(r *Run) error {
 	if r.Model.Pipeline == nil || r.Model.Pipeline.Audio == nil {
 		return fmt.Errorf("this model takes no audio: it has no audio preprocessing")
 	}
-	p := r.Model.Pipeline.Audio
 	var waves [][]float32
 	for _, file := range in.Files() {
-		wave, err := audio.Load(file, p.SampleRate)
+		wave, err := r.loadClip(file)
 		if err != nil {
 			return &InputError{file, trimPath(err, file)}
 		}
 		waves = append(waves, wave)
 	}
+	r.clips = in.Files()
 	return r.FeedWaves(waves)
+}
+
+// maxClip is the most seconds of a clip that a model takes at once: what comes after would cost memory by its square.
+const maxClip = 600
+
+// loadClip reads what the pipeline can use of a clip: one sample more than the model's window where the rest is cut off, so
+// that it is known to be longer; everything where a golden case has recorded it.
+func (r *Run) loadClip(file string) ([]float32, error) {
+	p := r.Model.Pipeline.Audio
+	limit := maxClip*p.SampleRate + 1
+	switch _, start := r.Peek("rand_trunc_start"); {
+	case r.recorded != nil:
+		limit = 0
+	case p.Samples > 0 && p.Truncate != pipeline.TruncateFusion && !start:
+		limit = p.Samples + 1
+	}
+	wave, err := audio.LoadKernel(file, p.SampleRate, audio.Hann, limit)
+	if err == nil && r.recorded == nil && len(wave) > maxClip*p.SampleRate {
+		err = fmt.Errorf("it is longer than the %d s that this model takes at once: cut it into pieces", maxClip)
+	}
+	return wave, err
 }
 
 // FeedWaves makes the features of clips at the model's rate and feeds them.

@@ -4,54 +4,114 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/pipeline"
+	"github.com/mmconv/mmconv/verify/audio"
 )
 
 var _ = RegisterFeeder(StageAfter, Feeder{Name: "generation", Feed: offerGeneration})
 
-// offerGeneration offers generated_ids (clips, ids), what a decoder writes for the clips that are fed. Shorter texts are
-// filled up with the id that ends them. In a golden case the text starts with the recorded id and is as long as recorded.
+// firstWindow names the ids that are written for the first window of each clip.
+const firstWindow = "generated_ids.first"
+
+// offerGeneration offers generated_ids (clips, ids), what a decoder writes for the clips that are fed: for those longer than
+// the model's window the texts of one window after the other. Shorter texts are filled up with the id that ends them. In a
+// golden case the text starts with the recorded id and is as long as recorded.
 func offerGeneration(r *Run) error {
 	if r.Model.Pipeline == nil || r.Model.Pipeline.Decode == nil || r.Feeds["input_features"] == nil && r.Feeds["encoder.last_hidden_state"] == nil {
 		return nil
 	}
-	r.Offer("generated_ids", func() (*graph.Tensor, error) {
-		d := *r.Model.Pipeline.Decode
-		if e := r.Recorded("generated_ids"); e != nil {
-			ids, err := e.Load()
-			if err != nil {
-				return nil, err
-			}
-			if len(ids.Data) == 0 {
-				return ids, nil
-			}
+	d := *r.Model.Pipeline.Decode
+	if e := r.Recorded("generated_ids"); e != nil {
+		ids, err := e.Load()
+		if err != nil {
+			return err
+		}
+		if len(ids.Data) > 0 {
 			if start := int(ids.Data[0]); start != d.Start {
 				d.Start, d.Prompt, d.Languages = start, nil, nil
 			}
 			d.MaxLength = ids.Shape.Last()
 		}
-		texts, err := r.Generate(&d, r.Feeds)
+	}
+	first := sync.OnceValues(func() ([][]int, error) { return r.Generate(&d, r.Feeds) })
+	r.Offer(firstWindow, func() (*graph.Tensor, error) {
+		texts, err := first()
+		return idMatrix(&d, texts), err
+	})
+	r.Offer("generated_ids", func() (*graph.Tensor, error) {
+		texts, err := first()
+		for i := range texts {
+			if err == nil && r.recorded == nil && i < len(r.clips) {
+				texts[i], err = r.continueText(&d, r.clips[i], texts[i])
+			}
+		}
+		return idMatrix(&d, texts), err
+	})
+	return nil
+}
+
+// continueText adds to the text of a clip's first window those of the others, read one at a time.
+func (r *Run) continueText(d *pipeline.Decode, file string, ids []int) ([]int, error) {
+	p := r.Model.Pipeline.Audio
+	if p.Samples == 0 {
+		return ids, nil
+	}
+	f, err := audio.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, err := audio.Resample(f, p.SampleRate, audio.Hann)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.Clone(ids)
+	for window, err := range audio.Windows(src, p.Samples) {
+		if err != nil {
+			return nil, &InputError{file, trimPath(err, file)}
+		}
+		if window.Start == 0 || audio.Silent(window.Samples) {
+			continue
+		}
+		features, err := audio.Extract(p, window.Samples, audio.Choices{})
+		if err != nil {
+			return nil, &InputError{file, err}
+		}
+		next, err := r.Generate(d, map[string]*graph.Tensor{p.Input: {Shape: features.Shape, Data: features.Data}})
 		if err != nil {
 			return nil, err
 		}
-		pad := d.Start
-		if len(d.End) > 0 {
-			pad = d.End[0]
+		if n := len(ids); n > 0 && slices.Contains(d.End, ids[n-1]) {
+			ids = ids[:n-1]
 		}
-		longest := 0
-		for _, t := range texts {
-			longest = max(longest, len(t))
-		}
-		for i := range texts {
-			for len(texts[i]) < longest {
-				texts[i] = append(texts[i], pad)
-			}
-		}
-		return matrix(texts), nil
-	})
-	return nil
+		ids = append(ids, next[0][min(promptLength(d), len(next[0])):]...)
+	}
+	return ids, nil
+}
+
+// promptLength is how many ids of a text are given.
+func promptLength(d *pipeline.Decode) int {
+	return 1 + min(len(d.Languages), 1) + len(d.Prompt)
+}
+
+// idMatrix makes the texts equally long.
+func idMatrix(d *pipeline.Decode, texts [][]int) *graph.Tensor {
+	pad := d.Start
+	if len(d.End) > 0 {
+		pad = d.End[0]
+	}
+	longest := 0
+	for _, t := range texts {
+		longest = max(longest, len(t))
+	}
+	rows := make([][]int, len(texts))
+	for i, t := range texts {
+		rows[i] = append(slices.Clone(t), slices.Repeat([]int{pad}, longest-len(t))...)
+	}
+	return matrix(rows)
 }
 
 // Generate lets a decoder write by d for the clips whose features, or encoder.last_hidden_state, are fed. The ids of each
@@ -65,20 +125,15 @@ func (s *Session) Generate(d *pipeline.Decode, feeds map[string]*graph.Tensor) (
 	if err != nil {
 		return nil, err
 	}
-	forced := d.Prompt
-	next := make([]int, 0, g.clips*(1+len(forced)))
+	next := make([]int, 0, g.clips*promptLength(d))
 	for i := range g.clips {
 		if len(d.Languages) > 0 {
 			next = append(next, best(logits[i], d.Languages))
 		}
-		next = append(next, forced...)
+		next = append(next, d.Prompt...)
 	}
-	for n := len(next) / max(g.clips, 1); n > 0 && d.MaxLength > 1; n = 0 {
-		n = min(n, d.MaxLength-1)
-		if n < len(next)/g.clips {
-			next = firstOfEach(next, g.clips, n)
-		}
-		if logits, err = g.step(next, n); err != nil {
+	if n := min(promptLength(d), d.MaxLength) - 1; n > 0 {
+		if logits, err = g.step(firstOfEach(next, g.clips, n), n); err != nil {
 			return nil, err
 		}
 	}

@@ -46,6 +46,7 @@ type Run struct {
 	recorded func(name string) *Expected
 
 	given       map[string]Input // decoded pictures, by file
+	clips       []string         // audio files, in the order of the batch
 	comparisons []Comparison
 }
 

@@ -165,7 +165,7 @@ func (t *transcription) Scores() []TaskScore {
 
 // shareText lets both decoders read the text that the reference wrote, so that their values can be compared.
 func shareText(before, after *Run) error {
-	const ids, input = "generated_ids", "decoder_input_ids"
+	const ids, input = firstWindow, "decoder_input_ids"
 	if before.offers[ids] == nil || after.offers[ids] == nil || before.Feeds[input] != nil || !before.Has(input) || !after.Has(input) {
 		return nil
 	}
