@@ -39,6 +39,7 @@ type openCLIPConfig struct {
 		TimmModel       string          `json:"timm_model_name"`
 		TimmPool        string          `json:"timm_pool"`
 		TimmArguments   json.RawMessage `json:"timm_model_kwargs"`
+		layerOptions
 	} `json:"vision_cfg"`
 	Text struct {
 		ContextLength int      `json:"context_length"`
@@ -53,13 +54,29 @@ type openCLIPConfig struct {
 		EmbedCls      bool     `json:"embed_cls"`
 		EOS           *int     `json:"eos_id"`
 		HFModel       string   `json:"hf_model_name"`
-		Act           struct {
-			Approximate string `json:"approximate"`
-		} `json:"act_kwargs"`
-		Norm struct {
-			Eps float64 `json:"eps"`
-		} `json:"norm_kwargs"`
+		layerOptions
 	} `json:"text_cfg"`
+}
+
+// layerOptions are passed on to the activation and the norms of a tower.
+type layerOptions struct {
+	Act struct {
+		Approximate string `json:"approximate"`
+	} `json:"act_kwargs"`
+	Norm struct {
+		Eps float64 `json:"eps"`
+	} `json:"norm_kwargs"`
+}
+
+// activation returns the function of the tower's MLPs.
+func (l layerOptions) activation(quick bool) string {
+	switch {
+	case quick:
+		return "quick_gelu"
+	case l.Act.Approximate == "tanh":
+		return "gelu_tanh"
+	}
+	return "gelu"
 }
 
 func defaultOpenCLIP() *openCLIPConfig {
@@ -67,7 +84,7 @@ func defaultOpenCLIP() *openCLIPConfig {
 	c.Vision.Width, c.Vision.HeadWidth, c.Vision.MLPRatio, c.Vision.PatchSize = 768, 64, 4, 16
 	c.Vision.PosEmbedType, c.Vision.PoolType, c.Vision.TimmPool = "learnable", "tok", "avg"
 	c.Text.ContextLength, c.Text.VocabSize, c.Text.Width, c.Text.Heads, c.Text.Layers, c.Text.MLPRatio = 77, 49408, 512, 8, 12, 4
-	c.Text.PoolType, c.Text.Norm.Eps = "argmax", 1e-5
+	c.Text.PoolType, c.Text.Norm.Eps, c.Vision.Norm.Eps = "argmax", 1e-5, 1e-5
 	return c
 }
 
@@ -103,15 +120,20 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 	}
 	c := defaultCLIP()
 	v, t := &c.Vision, &c.Text
-	v.HiddenAct, t.HiddenAct = "gelu", "gelu"
-	if o.QuickGELU {
-		v.HiddenAct, t.HiddenAct = "quick_gelu", "quick_gelu"
-	}
+	v.HiddenAct, v.Eps = o.Vision.activation(o.QuickGELU), o.Vision.Norm.Eps
 	if v.Layers, err = number(o.Vision.Layers, "vision_cfg.layers", 12); err != nil {
 		return nil, err
 	}
-	if v.ImageSize, err = number(o.Vision.ImageSize, "vision_cfg.image_size", 224); err != nil {
-		return nil, err
+	image := pair{224, 224}
+	if len(o.Vision.ImageSize) > 0 {
+		if err := image.UnmarshalJSON(o.Vision.ImageSize); err != nil {
+			return nil, fmt.Errorf("%s: vision_cfg.image_size: %w", openCLIPFile, err)
+		}
+	}
+	// A checkpoint of another size than the configuration's is interpolated when it is loaded.
+	v.ImageSize, v.target, v.positions = image[0], [2]int(image), timmBicubic
+	if v.stored = squareGrid(im.Dim("visual.positional_embedding", 0) - 1); v.stored == [2]int{} {
+		v.stored = [2]int{image[0] / max(o.Vision.PatchSize, 1), image[1] / max(o.Vision.PatchSize, 1)}
 	}
 	pooled, isPooled := o.Vision.AttentionalPool.(bool)
 	switch {
@@ -137,12 +159,12 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 	}
 	c.ProjectionDim = o.EmbedDim
 
-	image, words, err := im.openCLIPPipeline()
+	preprocess, words, err := im.openCLIPPipeline()
 	if err != nil {
 		return nil, err
 	}
 	im.ignoreOpenCLIPBuffers()
-	return c.contrastive(im, im.openCLIPNames(), image, words)
+	return c.contrastive(im, im.openCLIPNames(), preprocess, words)
 }
 
 // text translates the options of the text tower.
@@ -165,14 +187,7 @@ func (o *openCLIPConfig) text() (clipText, error) {
 	default:
 		return t, fmt.Errorf("%s: text_cfg.pool_type %q is not supported; expected argmax, first, last or eos", openCLIPFile, o.Text.PoolType)
 	}
-	switch {
-	case o.QuickGELU:
-		t.HiddenAct = "quick_gelu"
-	case o.Text.Act.Approximate == "tanh":
-		t.HiddenAct = "gelu_tanh"
-	default:
-		t.HiddenAct = "gelu"
-	}
+	t.HiddenAct = o.Text.activation(o.QuickGELU)
 	t.HiddenSize, t.Heads, t.Layers, t.Eps = o.Text.Width, o.Text.Heads, o.Text.Layers, o.Text.Norm.Eps
 	t.IntermediateSize = int(float64(t.HiddenSize) * o.Text.MLPRatio)
 	t.VocabSize, t.MaxPositions, t.ProjectionDim = o.Text.VocabSize, o.Text.ContextLength, o.EmbedDim

@@ -58,6 +58,9 @@ func newALBEFVision(im *Import, b *graph.Builder, p *NamedParams, prefix string)
 func buildALBEFVision(im *Import) (*graph.Model, error) {
 	im.Ignore("visual_encoder_m.*", "the momentum encoder of training")
 	im.Ignore("vision_proj_m.*", "the momentum encoder of training")
+	for _, name := range []string{"image_queue", "text_queue", "queue_ptr", "temp"} {
+		im.Ignore(name, "compares images with texts, and there is no text encoder")
+	}
 	p := im.Params(Names{{"vision_proj.*", "vision_proj.*"}, {"*", "visual_encoder.*"}}, "")
 	b := graph.NewBuilder(p)
 	t, err := newALBEFVision(im, b, p, "")
