@@ -43,12 +43,18 @@ type vitArgs struct {
 	fcNormName     string // of the pooled token's norm; "" for none
 	prefix         string // before the names of values
 	rotaryFromFile string // the stem of stored tables of angles, "" to compute them
+
+	embeddingsName string // of what the first block gets
+	attentionName  string // of a block's attention before its gain, for the block's number; "" for none
+	blockName      string // of a block's output, for its number
+	firstBlock     int    // the first block's number there
 }
 
 // defaultViT are the defaults of timm's constructors.
 func defaultViT(family string) vitArgs {
 	a := vitArgs{EmbedDim: 768, NumHeads: 12, GlobalPool: "token", ActLayer: "gelu", NormEps: 1e-6, positions: timmBicubic,
-		RotaryType: "cat", RotaryTemperature: 10000, RotaryGridIndexing: "ij", featureName: "forward_features", pooledName: "pre_logits"}
+		RotaryType: "cat", RotaryTemperature: 10000, RotaryGridIndexing: "ij", featureName: "forward_features", pooledName: "pre_logits",
+		embeddingsName: "hidden_state.0", blockName: "hidden_state.%d", firstBlock: 1}
 	if family == familyEVA {
 		a.GlobalPool, a.poolsPrefix = "avg", true
 	}
@@ -134,8 +140,14 @@ func (p *NamedParams) dim(name string, axis int) int {
 	return p.im.Dim(p.source(name), axis)
 }
 
-// count is [Import.Count] by canonical names.
-func (p *NamedParams) count(pattern string) int { return p.im.Count(p.source(pattern)) }
+// layers counts the layers by a tensor that each has, whose name holds the layer's number.
+func (p *NamedParams) layers(format string) int {
+	n := 0
+	for p.Has(fmt.Sprintf(format, n)) {
+		n++
+	}
+	return n
+}
 
 func (t *vitTower) has(name string) bool          { return t.p.Has(name) }
 func (t *vitTower) dim(name string, axis int) int { return t.p.dim(name, axis) }
@@ -149,7 +161,7 @@ func newViTTower(b *graph.Builder, p *NamedParams, args vitArgs) (*vitTower, err
 	if t.patch[1] == 0 {
 		return nil, fmt.Errorf("tensor %s: expected a convolution's four axes", p.source(proj))
 	}
-	t.depth = p.count("blocks.#.norm1.weight")
+	t.depth = p.layers("blocks.%d.norm1.weight")
 	if err := checkSizes("model_args", size{"embed_dim", args.EmbedDim}, size{"num_heads", args.NumHeads}, size{"depth", t.depth}); err != nil {
 		return nil, err
 	}
@@ -242,11 +254,11 @@ func (t *vitTower) features(pixels *graph.Node, image [2]int) *graph.Node {
 	if t.has("norm_pre.weight") {
 		x = t.norm(x, "norm_pre", d)
 	}
-	b.Name(x, t.prefix+"hidden_state.0")
+	b.Name(x, t.prefix+t.embeddingsName)
 	turn := t.rotary(grid)
 	for i := range t.depth {
 		x = t.block(x, i, turn)
-		b.Namef(x, "%shidden_state.%d", t.prefix, i+1)
+		b.Namef(x, t.prefix+t.blockName, i+t.firstBlock)
 	}
 	return x
 }
@@ -317,6 +329,10 @@ func (t *vitTower) attend(x *graph.Node, layer int, turn rotation) *graph.Node {
 	name := fmt.Sprintf("blocks.%d.attn", layer)
 	q, k, v := t.projection(x, name, 0), t.projection(x, name, 1), t.projection(x, name, 2)
 	byHead := func(y *graph.Node, norm string) *graph.Node {
+		// InternViT's norm is over all heads together.
+		if t.heads > 1 && t.dim(norm+".weight", 0) == a {
+			return t.norm(y, norm, a)
+		}
 		if !t.has(norm+".weight") && turn == nil {
 			return y
 		}
@@ -338,7 +354,11 @@ func (t *vitTower) attend(x *graph.Node, layer int, turn rotation) *graph.Node {
 		gate := b.LinearIf(t.has(name+".gate.bias"), x, name+".gate", t.width, a)
 		y = b.Mul(y, b.Act(gate, kernels.ActSigmoid))
 	}
-	return b.LinearIf(t.has(name+".proj.bias"), y, name+".proj", a, t.width)
+	y = b.LinearIf(t.has(name+".proj.bias"), y, name+".proj", a, t.width)
+	if t.attentionName != "" {
+		b.Namef(y, t.prefix+t.attentionName, layer)
+	}
+	return y
 }
 
 // mlp builds the MLP of a layer: plain, gated with the gate's and the other half in one matrix or in two.
