@@ -43,6 +43,7 @@ func offerGeneration(r *Run) error {
 	})
 	r.Offer("generated_ids", func() (*graph.Tensor, error) {
 		texts, err := first()
+		texts = slices.Clone(texts)
 		for i := range texts {
 			if err == nil && r.recorded == nil && i < len(r.clips) {
 				texts[i], err = r.continueText(&d, r.clips[i], texts[i])
