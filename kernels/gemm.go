@@ -196,7 +196,7 @@ func (c *gemmCall) plan(g *Gemm, s *Scratch, threads int) {
 		s.gate = grow(s.gate, g.M*w.n)
 		c.c, c.ldc = s.gate, w.n
 	}
-	c.rowBlock = evenBlock(g.M, max(1, min(64, ceilDiv(g.M, threads))), 1)
+	c.rowBlock = evenBlock(g.M, min(16, ceilDiv(g.M, threads)), 1)
 	c.rowParts = ceilDiv(g.M, c.rowBlock)
 	s.zeros = grow(s.zeros, w.nr)
 	s.bias = grow(s.bias, w.nr)

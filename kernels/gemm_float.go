@@ -29,7 +29,7 @@ func (c *gemmCall) partition(threads, stripRows, most, size int) {
 	c.panels = min(max(panelBytes/max(size, 1), 1), panels)
 	c.mBlock = evenBlock(c.g.M, most, 1)
 	if threads > 1 {
-		const parts = 8 // for each thread, so that none waits long for the last
+		const parts = 16 // for each thread, so that none waits long for the last
 		for c.panels > 2 && ceilDiv(panels, c.panels) < parts*threads {
 			c.panels--
 		}

@@ -18,16 +18,25 @@ type Task interface {
 //
 // An encoder runs thousands of short tasks one after the other, and waking a goroutine that sleeps takes as long as a small
 // one. So workers that have nothing to do look for the next task for a short while before they sleep.
+//
+// Each worker begins with a range of parts of its own, the same in each Run, so that what it wrote or read before may still
+// be in its cache; who is done with them takes what others have left.
 type Pool struct {
 	threads int
 	mu      sync.Mutex
 	task    Task
-	parts   int64
-	next    atomic.Int64
+	ranges  []partRange  // of each worker
 	pending atomic.Int64 // helpers that have not finished the task
 	workers []poolWorker
 	done    chan struct{}
 	waiting atomic.Bool // Run sleeps until it hears from done
+}
+
+// partRange is the parts that a worker begins with.
+type partRange struct {
+	next atomic.Int64
+	end  int64
+	_    [48]byte
 }
 
 // poolWorker is what the pool and one of its helpers share.
@@ -52,7 +61,7 @@ func NewPool(threads int) *Pool {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{threads: threads, workers: make([]poolWorker, threads-1), done: make(chan struct{}, 1)}
+	p := &Pool{threads: threads, workers: make([]poolWorker, threads-1), ranges: make([]partRange, threads), done: make(chan struct{}, 1)}
 	for i := range p.workers {
 		w := &p.workers[i]
 		w.wake = make(chan struct{}, 1)
@@ -71,9 +80,14 @@ func (p *Pool) Run(parts int, t Task) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.task, p.parts = t, int64(parts)
-	p.next.Store(0)
+	p.task = t
 	helpers := p.workers[:min(p.threads, parts)-1]
+	active := len(helpers) + 1
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		r.next.Store(int64(parts * min(i, active) / active))
+		r.end = int64(parts * min(i+1, active) / active)
+	}
 	p.pending.Store(int64(len(helpers)))
 	for i := range helpers {
 		if w := &helpers[i]; w.order.Swap(orderWork) == orderAsleep {
@@ -127,12 +141,11 @@ func (p *Pool) help(w *poolWorker, number int) {
 }
 
 func (p *Pool) work(worker int) {
-	for {
-		part := p.next.Add(1) - 1
-		if part >= p.parts {
-			return
+	for i := range p.ranges {
+		r := &p.ranges[(worker+i)%len(p.ranges)]
+		for part := r.next.Add(1) - 1; part < r.end; part = r.next.Add(1) - 1 {
+			p.task.Part(int(part), worker)
 		}
-		p.task.Part(int(part), worker)
 	}
 }
 
