@@ -51,7 +51,8 @@ type clipVision struct {
 	// What only open_clip has.
 	layerScale, noPreNorm, normAfterPool, meanPool bool
 
-	target    [2]int        // height and width to build for; zeros: image_size
+	trained   [2]int        // height and width of the images; zeros: image_size
+	target    [2]int        // height and width to build for
 	stored    [2]int        // the grid of the stored positions; zeros: that of image_size
 	positions interpolation // between the two; transformers' by default
 }
@@ -223,10 +224,10 @@ func (c *clipConfig) logits(b *graph.Builder, image, text *graph.Node) {
 
 // size settles the height and width that the tower is built for and returns them.
 func (v *clipVision) size(im *Import) [2]int {
-	if v.target == [2]int{} {
-		v.target = [2]int{v.ImageSize, v.ImageSize}
+	if v.trained == [2]int{} {
+		v.trained = [2]int{v.ImageSize, v.ImageSize}
 	}
-	v.target = im.imageSize(v.target)
+	v.target = im.imageSize(v.trained)
 	return v.target
 }
 
@@ -271,7 +272,7 @@ func (v *clipVision) encoder(b *graph.Builder, pixels *graph.Node, layers int, p
 		return pixels
 	}
 	d := v.HiddenSize
-	grid, err := gridOf(v.target, [2]int{v.PatchSize, v.PatchSize})
+	grid, err := gridOf(v.target, [2]int{v.PatchSize, v.PatchSize}, v.trained)
 	if err != nil {
 		b.Fail(err)
 		return pixels

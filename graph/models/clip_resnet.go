@@ -142,6 +142,10 @@ func (r *modifiedResNet) attentionPool(b *graph.Builder, x *graph.Node, dim int)
 // build joins the tower with the text tower.
 func (r *modifiedResNet) build(im *Import, t *clipText, table Names, image *pipeline.Image, words *pipeline.Text) (*graph.Model, error) {
 	im.Ignore("visual.*.num_batches_tracked", "counts the steps of training")
+	if trained := [2]int{r.ImageSize, r.ImageSize}; im.imageSize(trained) != trained {
+		return nil, fmt.Errorf("the attention pooling has positions for images of %d x %d pixels, which the originals do not interpolate: leave --image-size out",
+			r.ImageSize, r.ImageSize)
+	}
 	b := graph.NewBuilder(im.Params(table, ""))
 	features := r.features(b, im.pixels(b, image, 3, [2]int{r.ImageSize, r.ImageSize}))
 	return im.contrastive(b, image, words, features, t.features(b, "text."))

@@ -110,11 +110,10 @@ func buildInternVL(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	trained := t.image
 	if c.ForceSize != 0 {
-		trained = [2]int{c.ForceSize, c.ForceSize}
+		t.image = [2]int{c.ForceSize, c.ForceSize}
 	}
-	size := im.imageSize(trained)
+	size := im.imageSize(t.image)
 	most := 1
 	if c.Dynamic {
 		most = c.MaxPatches

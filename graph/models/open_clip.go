@@ -131,7 +131,7 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 		}
 	}
 	// A checkpoint of another size than the configuration's is interpolated when it is loaded.
-	v.ImageSize, v.target, v.positions = image[0], [2]int(image), timmBicubic
+	v.ImageSize, v.trained, v.positions = image[0], [2]int(image), timmBicubic
 	if v.stored = squareGrid(im.Dim("visual.positional_embedding", 0) - 1); v.stored == [2]int{} {
 		v.stored = [2]int{image[0] / max(o.Vision.PatchSize, 1), image[1] / max(o.Vision.PatchSize, 1)}
 	}

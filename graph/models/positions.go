@@ -56,10 +56,11 @@ func squareGrid(n int) [2]int {
 	return [2]int{side, side}
 }
 
-// gridOf returns the grid of patches of an image, which the patches must divide.
-func gridOf(image, patch [2]int) ([2]int, error) {
+// gridOf returns the grid of patches of an image. Where the patches do not divide the size that a model was trained for, a
+// rest is left out at the right and the bottom (SigLIP has 384 pixels in patches of 14); another size they must divide.
+func gridOf(image, patch, trained [2]int) ([2]int, error) {
 	for i := range 2 {
-		if patch[i] < 1 || image[i] < patch[i] || image[i]%patch[i] != 0 {
+		if patch[i] < 1 || image[i] < patch[i] || image[i]%patch[i] != 0 && image != trained {
 			return [2]int{}, fmt.Errorf("images of %d x %d pixels do not divide into patches of %d x %d: choose an --image-size that does",
 				image[0], image[1], patch[0], patch[1])
 		}

@@ -169,7 +169,7 @@ func (v *siglipVision) features(b *graph.Builder, pixels *graph.Node, image [2]i
 	}
 	var grid [2]int
 	if err == nil {
-		grid, err = gridOf(image, [2]int{v.PatchSize, v.PatchSize})
+		grid, err = gridOf(image, [2]int{v.PatchSize, v.PatchSize}, [2]int{v.ImageSize, v.ImageSize})
 	}
 	if err != nil {
 		b.Fail(err)

@@ -238,7 +238,7 @@ func (t *vitTower) normEps(x *graph.Node, stem string, dim int, eps float64) *gr
 // features builds the tower from NCHW pixels of the given height and width to the last block's output.
 func (t *vitTower) features(pixels *graph.Node, image [2]int) *graph.Node {
 	b, d := t.b, t.width
-	grid, err := gridOf(image, t.patch)
+	grid, err := gridOf(image, t.patch, t.image)
 	if err != nil {
 		b.Fail(err)
 		return pixels
