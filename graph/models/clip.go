@@ -70,8 +70,8 @@ type clipText struct {
 	Eps              float64 `json:"layer_norm_eps"`
 	EOS              int     `json:"eos_token_id"`
 
-	layerScale, bidirectional, normAfterPool bool
-	pool                                     string // "argmax", "first", "last", "eos"; "" follows EOS as transformers does
+	layerScale, bidirectional bool
+	pool                      string // "argmax", "first", "last", "eos"; "" follows EOS as transformers does
 }
 
 type clipConfig struct {
