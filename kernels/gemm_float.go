@@ -26,7 +26,10 @@ const panelBytes = 256 << 10
 func (c *gemmCall) partition(threads, stripRows, most, size int) {
 	w := c.g.W
 	panels := ceilDiv(w.n, w.nr)
-	c.panels = min(max(panelBytes/max(size, 1), 1), panels)
+	c.panels = 1
+	if c.g.M > 4*stripRows { // fewer strips find what they read of A, and a panel, in the first-level cache
+		c.panels = min(max(panelBytes/max(size, 1), 1), panels)
+	}
 	c.mBlock = evenBlock(c.g.M, most, 1)
 	if threads > 1 {
 		const parts = 16 // for each thread, so that none waits long for the last
