@@ -4199,3 +4199,82 @@ loop:
 
 done:
 	RET
+
+// func absMaxNEON(x *float32, n int) uint32
+TEXT ·absMaxNEON(SB), NOSPLIT, $0-20
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R1
+	WORD $0x6e201c00 // eor v0.16b, v0.16b, v0.16b
+	WORD $0x6e211c21 // eor v1.16b, v1.16b, v1.16b
+	WORD $0x6e221c42 // eor v2.16b, v2.16b, v2.16b
+	WORD $0x6e231c63 // eor v3.16b, v3.16b, v3.16b
+
+loop:
+	WORD $0x3cc10404 // ldr q4, [x0], #16
+	WORD $0x4ea0f884 // fabs v4.4s, v4.4s
+	WORD $0x6ea46400 // umax v0.4s, v0.4s, v4.4s
+	WORD $0x3cc10405 // ldr q5, [x0], #16
+	WORD $0x4ea0f8a5 // fabs v5.4s, v5.4s
+	WORD $0x6ea56421 // umax v1.4s, v1.4s, v5.4s
+	WORD $0x3cc10406 // ldr q6, [x0], #16
+	WORD $0x4ea0f8c6 // fabs v6.4s, v6.4s
+	WORD $0x6ea66442 // umax v2.4s, v2.4s, v6.4s
+	WORD $0x3cc10407 // ldr q7, [x0], #16
+	WORD $0x4ea0f8e7 // fabs v7.4s, v7.4s
+	WORD $0x6ea76463 // umax v3.4s, v3.4s, v7.4s
+	SUBS $16, R1, R1
+	BNE loop
+	WORD $0x6ea16400 // umax v0.4s, v0.4s, v1.4s
+	WORD $0x6ea36442 // umax v2.4s, v2.4s, v3.4s
+	WORD $0x6ea26400 // umax v0.4s, v0.4s, v2.4s
+	WORD $0x6eb0a800 // umaxv s0, v0.4s
+	FMOVS F0, ret+16(FP)
+	RET
+
+// func quantize8NEON(dst *byte, x *float32, n int, inv float32, zero, lo, hi int32) (sum int32)
+TEXT ·quantize8NEON(SB), NOSPLIT, $0-44
+	MOVD dst+0(FP), R0
+	MOVD x+8(FP), R1
+	MOVD n+16(FP), R2
+	MOVWU inv+24(FP), R3
+	WORD $0x4e040c60 // dup v0.4s, w3
+	MOVWU zero+28(FP), R3
+	WORD $0x4e040c61 // dup v1.4s, w3
+	MOVWU lo+32(FP), R3
+	WORD $0x4e040c62 // dup v2.4s, w3
+	MOVWU hi+36(FP), R3
+	WORD $0x4e040c63 // dup v3.4s, w3
+	MOVD $0x4e800000, R3
+	WORD $0x4e040c64 // dup v4.4s, w3
+	MOVD $0xce800000, R3
+	WORD $0x4e040c65 // dup v5.4s, w3
+	WORD $0x6e261cc6 // eor v6.16b, v6.16b, v6.16b
+
+loop:
+	WORD $0x3cc10430 // ldr q16, [x1], #16
+	WORD $0x6e20de10 // fmul v16.4s, v16.4s, v0.4s
+	WORD $0x4e25c610 // fmaxnm v16.4s, v16.4s, v5.4s
+	WORD $0x4ea4c610 // fminnm v16.4s, v16.4s, v4.4s
+	WORD $0x4e21aa10 // fcvtns v16.4s, v16.4s
+	WORD $0x4ea18610 // add v16.4s, v16.4s, v1.4s
+	WORD $0x4ea26610 // smax v16.4s, v16.4s, v2.4s
+	WORD $0x4ea36e10 // smin v16.4s, v16.4s, v3.4s
+	WORD $0x4eb084c6 // add v6.4s, v6.4s, v16.4s
+	WORD $0x3cc10431 // ldr q17, [x1], #16
+	WORD $0x6e20de31 // fmul v17.4s, v17.4s, v0.4s
+	WORD $0x4e25c631 // fmaxnm v17.4s, v17.4s, v5.4s
+	WORD $0x4ea4c631 // fminnm v17.4s, v17.4s, v4.4s
+	WORD $0x4e21aa31 // fcvtns v17.4s, v17.4s
+	WORD $0x4ea18631 // add v17.4s, v17.4s, v1.4s
+	WORD $0x4ea26631 // smax v17.4s, v17.4s, v2.4s
+	WORD $0x4ea36e31 // smin v17.4s, v17.4s, v3.4s
+	WORD $0x4eb184c6 // add v6.4s, v6.4s, v17.4s
+	WORD $0x0e612a12 // xtn v18.4h, v16.4s
+	WORD $0x4e612a32 // xtn2 v18.8h, v17.4s
+	WORD $0x0e212a52 // xtn v18.8b, v18.8h
+	WORD $0xfc008412 // str d18, [x0], #8
+	SUBS $8, R2, R2
+	BNE loop
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	FMOVS F6, sum+40(FP)
+	RET

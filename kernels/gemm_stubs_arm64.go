@@ -121,3 +121,13 @@ func int8FloatsNEON(e *expand)
 //
 //go:noescape
 func int4FloatsNEON(e *expand)
+
+// absMaxNEON returns the greatest magnitude as bits; n is a multiple of 16.
+//
+//go:noescape
+func absMaxNEON(x *float32, n int) uint32
+
+// quantize8NEON writes clamp(round(x*inv)+zero, lo, hi), a byte each, and returns their sum; n is a multiple of 8.
+//
+//go:noescape
+func quantize8NEON(dst *byte, x *float32, n int, inv float32, zero, lo, hi int32) (sum int32)

@@ -27,6 +27,8 @@ func main() {
 	}
 	int8Floats(a)
 	int4Floats(a)
+	absMax(a)
+	quantize(a)
 	declarations, err := format.Source([]byte(a.stubs.String()))
 	if err == nil {
 		err = os.WriteFile(*stubs, declarations, 0o666)
