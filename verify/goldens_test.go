@@ -25,6 +25,8 @@ var claimed = map[string]bool{
 	"SigLIP":              true,
 
 	"ALBEF patch-embedding ViT": true,
+
+	"InternVL pixel-shuffle projector + InternViT": true,
 }
 
 const (

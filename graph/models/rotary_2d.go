@@ -31,7 +31,7 @@ func (t *vitTower) rotary(grid [2]int) rotation {
 			b.Derived(graph.Position, name+"_sin", t.angleTable(angles, heads, d, math.Sin))
 	}
 	switch {
-	case t.rotaryFromFile != "" && t.dim(t.rotaryFromFile+".freqs_cos", 0) == n:
+	case t.rotaryFromFile != "" && t.dim(t.rotaryFromFile+".freqs_cos", 0) == n && (t.stored[0] == 0 || grid == t.stored):
 		// Released files hold the tables, which loading prefers to what the model computes.
 		one := apply(t.storedAngles("cos", n, d, 1), t.storedAngles("sin", n, d, 0))
 		return func(x *graph.Node, _ int) *graph.Node { return one(x) }

@@ -1,0 +1,189 @@
+package models
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/mmconv/mmconv/graph"
+)
+
+// TestTimmTables holds every architecture of the tables against what the towers need.
+func TestTimmTables(t *testing.T) {
+	for _, family := range []string{familyViT, familyEVA} {
+		for name := range timmArchitectures[family] {
+			a := defaultViT(family)
+			if err := timmArguments(name, &a); err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if a.EmbedDim < 1 || a.NumHeads < 1 || a.EmbedDim%a.NumHeads != 0 || a.Rotary && a.EmbedDim/a.NumHeads%4 != 0 {
+				t.Errorf("%s: %d channels in %d heads", name, a.EmbedDim, a.NumHeads)
+			}
+			if _, ok := activations[a.ActLayer]; !ok {
+				t.Errorf("%s: activation %q", name, a.ActLayer)
+			}
+			want := family
+			if strings.Contains(name, "siglip") {
+				want = familySigLIP
+			}
+			if got := timmFamily(name); got != want {
+				t.Errorf("%s belongs to %q, want %q", name, got, want)
+			}
+		}
+	}
+	if err := timmArguments("vit_base_patch16_224", &vitArgs{}, []byte(`{"img_size": [1,2,3]}`)); err == nil || !strings.Contains(err.Error(), "model_args") {
+		t.Errorf("three sizes: %v", err)
+	}
+	if err := timmArguments("no_such_net", &vitArgs{}); err == nil || !strings.Contains(err.Error(), "no_such_net") {
+		t.Errorf("an unknown architecture: %v", err)
+	}
+}
+
+// tinyEVA makes up a checkpoint of timm's Eva with one matrix each for queries, keys, values and both halves of the MLP.
+func tinyEVA(r *rand.Rand) tensors {
+	ts := tensors{}
+	const d, hidden = 16, 24
+	ts.random(r, "patch_embed.proj.weight", d, 3, 4, 4)
+	ts.random(r, "patch_embed.proj.bias", d)
+	ts.random(r, "cls_token", 1, 1, d)
+	ts.random(r, "pos_embed", 1, 1+9, d)
+	for i := range 2 {
+		name := fmt.Sprintf("blocks.%d.", i)
+		for _, norm := range []string{"norm1", "norm2"} {
+			ts.random(r, name+norm+".weight", d)
+			ts.random(r, name+norm+".bias", d)
+		}
+		for _, p := range []string{"q", "k", "v"} {
+			ts.random(r, name+"attn."+p+"_proj.weight", d, d)
+		}
+		ts.random(r, name+"attn.q_proj.bias", d)
+		ts.random(r, name+"attn.v_proj.bias", d)
+		ts.random(r, name+"attn.proj.weight", d, d)
+		ts.random(r, name+"attn.proj.bias", d)
+		for _, half := range []string{"fc1_g", "fc1_x"} {
+			ts.random(r, name+"mlp."+half+".weight", hidden, d)
+			ts.random(r, name+"mlp."+half+".bias", hidden)
+		}
+		ts.random(r, name+"mlp.fc2.weight", d, hidden)
+		ts.random(r, name+"mlp.fc2.bias", d)
+	}
+	ts.random(r, "fc_norm.weight", d)
+	ts.random(r, "fc_norm.bias", d)
+	ts.random(r, "head.weight", 5, d)
+	ts.random(r, "head.bias", 5)
+	return ts
+}
+
+// joined moves tensors into one, along the first axis.
+func (ts tensors) joined(name string, parts ...string) {
+	x := &graph.Tensor{Shape: ts[parts[0]].Shape.With(0, 0)}
+	for _, p := range parts {
+		x.Shape[0] += ts[p].Shape[0]
+		x.Data = append(x.Data, ts[p].Data...)
+		delete(ts, p)
+	}
+	ts[name] = x
+}
+
+func evaConfigJSON(args string) map[string]string {
+	return map[string]string{"config.json": `{"architecture": "eva02_base_patch14_224", "model_args": {"img_size": 12, "embed_dim": 16, "num_heads": 2` + args + `},
+		"pretrained_cfg": {"input_size": [3, 12, 12], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}`}
+}
+
+// TestEVALayouts holds fused matrices against separate ones.
+func TestEVALayouts(t *testing.T) {
+	separate, fused := tinyEVA(rand.New(rand.NewPCG(1, 1))), tinyEVA(rand.New(rand.NewPCG(1, 1)))
+	for i := range 2 {
+		name := fmt.Sprintf("blocks.%d.", i)
+		fused.joined(name+"attn.qkv.weight", name+"attn.q_proj.weight", name+"attn.k_proj.weight", name+"attn.v_proj.weight")
+		fused.joined(name+"attn.q_bias", name+"attn.q_proj.bias")
+		fused.joined(name+"attn.v_bias", name+"attn.v_proj.bias")
+		fused.joined(name+"mlp.fc1.weight", name+"mlp.fc1_g.weight", name+"mlp.fc1_x.weight")
+		fused.joined(name+"mlp.fc1.bias", name+"mlp.fc1_g.bias", name+"mlp.fc1_x.bias")
+	}
+	a, b := open(t, separate.write(t, evaConfigJSON("")), Options{}), open(t, fused.write(t, evaConfigJSON("")), Options{})
+	if a.System != "eva-clip" || a.Naming != "timm" {
+		t.Errorf("read as %s in %s naming", a.System, a.Naming)
+	}
+	sameOutputs(t, b, a, 0)
+}
+
+// TestMixedRotary learns the frequencies that axial positions have: both must turn alike.
+func TestMixedRotary(t *testing.T) {
+	axial, mixed := tinyEVA(rand.New(rand.NewPCG(2, 2))), tinyEVA(rand.New(rand.NewPCG(2, 2)))
+	const depth, heads, half = 2, 2, 4
+	freqs := graph.NewTensor(2, depth, heads, half)
+	for axis := range 2 {
+		for i := range depth * heads {
+			for j := range half / 2 {
+				freqs.Data[(axis*depth*heads+i)*half+axis*half/2+j] = float32(math.Pow(10000, -float64(j)/(half/2)))
+			}
+		}
+	}
+	mixed["rope.freqs"] = freqs
+	a := open(t, axial.write(t, evaConfigJSON(`, "ref_feat_shape": null`)), Options{})
+	b := open(t, mixed.write(t, evaConfigJSON(`, "ref_feat_shape": null, "rope_type": "mixed"`)), Options{})
+	sameOutputs(t, b, a, 1e-6)
+	still := open(t, axial.write(t, evaConfigJSON(`, "use_rot_pos_emb": false`)), Options{})
+	if still.Graph.Value("logits") == nil {
+		t.Error("no logits")
+	}
+}
+
+// TestAngles holds the tables of angles against complex rotations by the definition.
+func TestAngles(t *testing.T) {
+	grid := [2]int{3, 5}
+	for _, c := range []struct {
+		name  string
+		args  vitArgs
+		angle func(y, x, i int) float64 // the angle of the i-th of four pairs
+	}{
+		{"axial", vitArgs{RotaryTemperature: 10000, RotaryGridIndexing: "ij"}, func(y, x, i int) float64 {
+			return []float64{float64(y), float64(x)}[i/2] * math.Pow(10000, -float64(i%2)/2)
+		}},
+		{"reference", vitArgs{RotaryTemperature: 100, RotaryGridIndexing: "xy", RotaryGridOffset: 1, RefFeatShape: &pair{6, 20}}, func(y, x, i int) float64 {
+			return []float64{float64(x+1) / 5 * 20, float64(y+1) / 3 * 6}[i/2] * math.Pow(100, -float64(i%2)/2)
+		}},
+		{"normalised", vitArgs{RotaryType: "dinov3", RotaryTemperature: 100}, func(y, x, i int) float64 {
+			at := []float64{(float64(y)+0.5)/3*2 - 1, (float64(x)+0.5)/5*2 - 1}[i/2]
+			return 2 * math.Pi * at / math.Pow(100, float64(i%2)/2)
+		}},
+	} {
+		for _, rotateHalf := range []bool{false, true} {
+			tower := &vitTower{vitArgs: c.args, prefixTokens: 2}
+			tower.RotateHalf = rotateHalf
+			angles := tower.axialAngles(grid, 8)
+			if c.args.RotaryType == "dinov3" {
+				angles = tower.normalisedAngles(grid, 8)
+			}
+			table := tower.angleTable(graph.Values("angles", angles, 15, 1, 4), 1, 8, math.Sin)
+			v, err := table.Eval()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !table.Shape().Equal(graph.Shape{17, 1, 8}) {
+				t.Fatalf("shape %v", table.Shape())
+			}
+			worst := 0.0
+			for row := range 17 {
+				for j := range 8 {
+					i := j / 2
+					if rotateHalf {
+						i = j % 4
+					}
+					want := 0.0
+					if row >= 2 {
+						want = math.Sin(c.angle((row-2)/5, (row-2)%5, i))
+					}
+					worst = max(worst, math.Abs(float64(v[row*8+j])-want))
+				}
+			}
+			if worst > 2e-6 {
+				t.Errorf("%s, halves %v: error %.2g", c.name, rotateHalf, worst)
+			}
+		}
+	}
+}
