@@ -8,9 +8,9 @@ import (
 
 var _ = register(&Pass{
 	Name: "constants",
-	Doc:  "compute at conversion what depends on weights alone: position tables, class tokens",
+	Doc:  "compute at conversion what depends on weights alone: position tables, class tokens, projected queries",
 	Patterns: []Pattern{
-		constantRearrange, constantSlice, classPosition,
+		constantRearrange, constantSlice, constantLinear, classPosition,
 	},
 })
 
@@ -54,6 +54,42 @@ func constantSlice(_ *Matcher, n *graph.Node) *graph.Node {
 		return nil
 	}
 	return parameter(derived(w, fmt.Sprintf("%s[%d:%d]", w.Name, start, end), graph.SliceExpr(w.Expr, start, end)))
+}
+
+// constantLinear: W x + b of a learned query x is a weight.
+func constantLinear(_ *Matcher, n *graph.Node) *graph.Node {
+	op, ok := is[graph.Linear](n)
+	if !ok || op.Act != 0 || op.Gated || len(n.In) != 1 {
+		return nil
+	}
+	x := constant(n.In[0])
+	if x == nil {
+		return nil
+	}
+	w := n.Param(0)
+	out, in := w.Shape()[0], w.Shape()[1]
+	rows := x.Shape().Rows()
+	args := []graph.Expr{w.Expr, x.Expr}
+	if b := n.Param(1); b != nil {
+		args = append(args, b.Expr)
+	}
+	shape := x.Shape().With(len(x.Shape())-1, out)
+	return parameter(derived(x, w.Name+"("+x.Name+")", graph.Func("linear", shape, func(v [][]float32) ([]float32, error) {
+		y := make([]float32, rows*out)
+		for r := range rows {
+			for o := range out {
+				sum := 0.0
+				for i, a := range v[0][o*in:][:in] {
+					sum += float64(a) * float64(v[1][r*in+i])
+				}
+				if len(v) == 3 {
+					sum += float64(v[2][o])
+				}
+				y[r*out+o] = float32(sum)
+			}
+		}
+		return y, nil
+	}, args...)))
 }
 
 // classPosition: concat(class, patches) + positions is concat(class + positions[0], patches + positions[1:]); the first

@@ -47,6 +47,23 @@ var graphs = map[string]func(b *graph.Builder){
 		h = b.Attention(b.Linear(h, "q", 32, 32), b.LinearNoBias(x, "k", 24, 32), b.Linear(x, "v", 24, 32), graph.AttentionSpec{Heads: 4, HeadDim: 8})
 		b.Output(b.Add(q, b.Linear(h, "o", 32, 32)), graph.Projector, "out")
 	},
+	"attention pooling by learned queries": func(b *graph.Builder) {
+		x := b.LayerNorm(b.Input("x", -1, -2, 32), "norm", 32, 1e-5)
+		q := b.Linear(b.Parameter(graph.Position, "latents", 1, 3, 32), "q", 32, 32)
+		h := b.Attention(b.Op(graph.Expand{}, nil, q, x), b.Linear(x, "k", 32, 32), b.LinearNoBias(x, "v", 32, 32), graph.AttentionSpec{Heads: 4, HeadDim: 8})
+		b.Output(b.Linear(h, "o", 32, 16), graph.Vision, "pooled")
+	},
+	"rotary positions": func(b *graph.Builder) {
+		x := b.Input("x", -1, 6, 32)
+		cos, sin := b.Parameter(graph.Position, "cos", 6, 1, 8), b.Parameter(graph.Position, "sin", 6, 1, 8)
+		turn := func(x *graph.Node) *graph.Node {
+			x = b.Op(graph.Rotary{Interleaved: true}, nil, b.Rearrange(x, "b s (h d) -> b s h d", "h", 4), cos, sin)
+			return b.Rearrange(x, "b s h d -> b s (h d)")
+		}
+		h := b.LayerNorm(x, "norm", 32, 1e-5)
+		h = b.Attention(turn(b.Linear(h, "q", 32, 32)), turn(b.LinearNoBias(h, "k", 32, 32)), b.Linear(h, "v", 32, 32), graph.AttentionSpec{Heads: 4, HeadDim: 8})
+		b.Output(b.Add(x, b.Linear(h, "o", 32, 32)), graph.Vision, "out")
+	},
 	"gated pair": func(b *graph.Builder) {
 		x := b.Input("x", -1, -2, 32)
 		h := b.LayerNorm(x, "norm", 32, 1e-5)
