@@ -170,6 +170,9 @@ func (c *gemmCall) integerPart(ws *workerScratch, p0, p1, m0, m1 int) {
 			if w.kPadded > 0 {
 				c.integerPanel(ws, p, p0)
 				t.lookAhead(i, w.nextPanel(p+p1-p0, t.b), nr*c.k.kStep)
+				if t.scalesAhead = 0; i == 0 {
+					t.scalesAhead = (p1 - p0) * w.groups * nr * 4
+				}
 			}
 			t.bias = c.panelBias(n0)
 			t.c, t.ldc = &ws.out[0], nr*4

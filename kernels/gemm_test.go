@@ -495,6 +495,7 @@ func TestTileOffsets(t *testing.T) {
 		{"rowScale", unsafe.Offsetof(v.rowScale), 96}, {"acc", unsafe.Offsetof(v.acc), 104}, {"groups", unsafe.Offsetof(v.groups), 112},
 		{"lastK", unsafe.Offsetof(v.lastK), 120}, {"rows", unsafe.Offsetof(v.rows), 128}, {"sums", unsafe.Offsetof(v.sums), 144}, {"zero", unsafe.Offsetof(v.zero), 152},
 		{"zeroStride", unsafe.Offsetof(v.zeroStride), 160}, {"ahead", unsafe.Offsetof(v.ahead), 168},
+		{"scalesAhead", unsafe.Offsetof(v.scalesAhead), 176},
 		{"dst", unsafe.Offsetof(e.dst), 0}, {"src", unsafe.Offsetof(e.src), 8}, {"scale", unsafe.Offsetof(e.scale), 16}, {"zero", unsafe.Offsetof(e.zero), 24},
 		{"n", unsafe.Offsetof(e.n), 32}, {"steps", unsafe.Offsetof(e.steps), 40}, {"groups", unsafe.Offsetof(e.groups), 48},
 		{"last", unsafe.Offsetof(e.last), 56}, {"stride", unsafe.Offsetof(e.stride), 64},

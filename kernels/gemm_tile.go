@@ -28,7 +28,8 @@ type tile struct {
 	zero       unsafe.Pointer // 152: zero points, as for expand
 	zeroStride int            // 160: distance of the groups' zero points in bytes
 
-	ahead int // 168: distance from b of what each step prefetches lines of: the next panel
+	ahead       int // 168: distance from b of what each step prefetches lines of: the next panel
+	scalesAhead int // 176: distance from scale and comp of what each group prefetches: those of the next panel
 }
 
 // lookAhead sets what tile i of a panel prefetches of the next panel, which is distance bytes away. A step of the panel is

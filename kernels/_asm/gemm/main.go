@@ -74,7 +74,7 @@ const (
 	tileRowScale, tileAcc, tileGroups      = 96, 104, 112
 	tileLastK                              = 120
 	tileSums, tileZero, tileZeroStride     = 144, 152, 160
-	tileAhead                              = 168
+	tileAhead, tileScalesAhead             = 168, 176
 	expandDst, expandSrc, expandScale      = 0, 8, 16
 	expandZero, expandSteps                = 24, 40
 	expandGroups, expandLast, expandStride = 48, 56, 64
@@ -360,6 +360,7 @@ func (t *target) groupTile(rows int) {
 	args := Load(Param("t"), reg.RDI)
 	var (
 		scale, groups = reg.R9, reg.R10
+		ahead         = reg.R11
 		n             = rows * groupCols
 		acc           = func(r, j int) reg.VecPhysical { return t.v(t.registers() - n + r*groupCols + j) }
 		sum           = func(r, j int) reg.VecPhysical { return t.v(t.registers() - 2*n + r*groupCols + j) }
@@ -368,6 +369,7 @@ func (t *target) groupTile(rows int) {
 	m := t.multiplier(args, rows, groupCols, acc, reg.R12, reg.RAX)
 	MOVQ(at(args, tileScale), scale)
 	MOVQ(at(args, tileGroups), groups)
+	MOVQ(at(args, tileScalesAhead), ahead)
 	for r := range rows {
 		for j := range groupCols {
 			t.zero(sum(r, j))
@@ -385,6 +387,12 @@ func (t *target) groupTile(rows int) {
 		for j := range groupCols {
 			VCVTDQ2PS(acc(r, j), acc(r, j))
 			VFMADD231PS(panel(j), acc(r, j), sum(r, j))
+		}
+	}
+	for j := range groupCols {
+		PREFETCHT1(Mem{Base: scale, Index: ahead, Scale: 1, Disp: j * t.size()})
+		if t.dot {
+			PREFETCHT1(Mem{Base: m.comp, Index: ahead, Scale: 1, Disp: j * t.size()})
 		}
 	}
 	ADDQ(imm(groupCols*t.size()), m.comp)
