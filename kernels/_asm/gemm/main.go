@@ -353,7 +353,7 @@ const fewRows = 6
 const groupCols = 2
 
 // groupTile is integerTile with both the integer and the float32 sums in registers, in a narrower tile: the sums in memory
-// cost a fifth of the speed at groups of 32.
+// cost a seventh of the speed at groups of 32.
 func (t *target) groupTile(rows int) {
 	function(fmt.Sprintf("groupTile%s_%d", t.name, rows), "t *tile",
 		fmt.Sprintf("computes C = rowScale * sum over groups of scale * (comp + A B) + bias [+ residual] for %d rows.", rows))
