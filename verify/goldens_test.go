@@ -19,6 +19,7 @@ var claimed = map[string]bool{
 	"Whisper":             true,
 	"HuBERT":              true,
 	"wav2vec2":            true,
+	"CLAP":                true,
 	"NFNet":               true,
 	"CLIP ModifiedResNet": true,
 	"EVA-CLIP":            true,
