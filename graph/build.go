@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"iter"
 	"math"
 
 	"github.com/mmconv/mmconv/kernels"
@@ -42,6 +43,18 @@ func (b *Builder) Graph() (*Graph, error) {
 func (b *Builder) Fail(err error) {
 	if b.err == nil {
 		b.err = err
+	}
+}
+
+// Layers counts from 0 to n-1, but no further than the first error: a configuration can ask for more layers than there are
+// tensors for.
+func (b *Builder) Layers(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := 0; i < n && b.err == nil; i++ {
+			if !yield(i) {
+				return
+			}
+		}
 	}
 }
 
@@ -128,7 +141,7 @@ func (b *Builder) Tensor(name string, shape ...int) Expr {
 	e, err := b.Params.Param(name, shape...)
 	if err != nil {
 		b.Fail(err)
-		return Values("missing", make([]float32, Shape(shape).Len()), shape...)
+		return Values("missing", nil, shape...)
 	}
 	return e
 }

@@ -180,6 +180,8 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 		text = c.Text.features(b, prefixIf(hasVision, "text."))
 	}
 	switch {
+	case hasVision && hasText && (image == nil || text == nil):
+		b.Fail(fmt.Errorf("tensors visual_projection.weight and text_projection.weight: expected both in a model of two towers"))
 	case hasVision && hasText:
 		b.Name(image, "image_features")
 		b.Name(text, "text_features")
@@ -295,7 +297,7 @@ func (v *clipVision) encoder(b *graph.Builder, pixels *graph.Node, layers int, p
 	}
 	b.Name(x, prefix+"hidden_state.0")
 	block := encoderBlock{Dim: d, Heads: v.Heads, Hidden: v.IntermediateSize, Eps: v.Eps, Act: act, LayerScale: v.layerScale}
-	for i := range layers {
+	for i := range b.Layers(layers) {
 		x = block.layer(b, x, nil, fmt.Sprintf("vision_model.encoder.layers.%d", i))
 		b.Namef(x, "%shidden_state.%d", prefix, i+1)
 	}
@@ -323,7 +325,7 @@ func (t *clipText) features(b *graph.Builder, prefix string) *graph.Node {
 	b.Name(x, prefix+"hidden_state.0")
 	bias := b.Op(graph.KeyMask{Value: -math.MaxFloat32}, nil, mask)
 	block := encoderBlock{Dim: d, Heads: t.Heads, Hidden: t.IntermediateSize, Eps: t.Eps, Act: act, Causal: !t.bidirectional, LayerScale: t.layerScale}
-	for i := range t.Layers {
+	for i := range b.Layers(t.Layers) {
 		x = block.layer(b, x, bias, fmt.Sprintf("text_model.encoder.layers.%d", i))
 		b.Namef(x, "%shidden_state.%d", prefix, i+1)
 	}

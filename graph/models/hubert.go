@@ -508,7 +508,7 @@ func (c *hubertConfig) encoder(b *graph.Builder, x, frames *graph.Node, act, con
 		x = b.LayerNorm(x, "encoder.layer_norm", d, c.Eps)
 	}
 	b.Name(x, "embeddings")
-	for i := range c.Layers {
+	for i := range b.Layers(c.Layers) {
 		x = b.Namef(c.layer(b, x, bias, fmt.Sprintf("encoder.layers.%d", i), act), "layer_%d", i)
 	}
 	if c.StableLayerNorm {
@@ -582,7 +582,7 @@ func (c *hubertConfig) adapter(b *graph.Builder, x *graph.Node) *graph.Node {
 	if d != c.Dim {
 		x = b.LayerNorm(b.Linear(x, "adapter.proj", c.Dim, d), "adapter.proj_layer_norm", d, 1e-5)
 	}
-	for i := range c.AdapterLayers {
+	for i := range b.Layers(c.AdapterLayers) {
 		x = b.Conv1d(x, fmt.Sprintf("adapter.layers.%d.conv", i), graph.ConvSpec{In: d, Out: 2 * d, KH: 1, KW: c.AdapterKernel,
 			Stride: [2]int{1, c.AdapterStride}, Pad: graph.Pad2(0, 1)})
 		x = b.Mul(b.Slice(x, 2, 0, d), b.Act(b.Slice(x, 2, d, 0), kernels.ActSigmoid))

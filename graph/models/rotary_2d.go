@@ -31,7 +31,7 @@ func (t *vitTower) rotary(grid [2]int) rotation {
 			b.Derived(graph.Position, name+"_sin", t.angleTable(angles, heads, d, math.Sin))
 	}
 	switch {
-	case t.rotaryFromFile != "" && t.dim(t.rotaryFromFile+".freqs_cos", 0) == n && (t.stored[0] == 0 || grid == t.stored):
+	case t.rotaryFromFile != "" && t.has(t.rotaryFromFile+".freqs_cos") && grid == t.stored:
 		// Released files hold the tables, which loading prefers to what the model computes.
 		one := apply(t.storedAngles("cos", n, d, 1), t.storedAngles("sin", n, d, 0))
 		return func(x *graph.Node, _ int) *graph.Node { return one(x) }
@@ -42,13 +42,11 @@ func (t *vitTower) rotary(grid [2]int) rotation {
 			return apply(cos, sin)(x)
 		}
 	case t.RotaryType == "cat" || t.RotaryType == "dinov3":
-		var angles []float32
-		if t.RotaryType == "cat" {
-			angles = t.axialAngles(grid, d)
-		} else {
-			angles = t.normalisedAngles(grid, d)
+		angles := t.axialAngles
+		if t.RotaryType == "dinov3" {
+			angles = t.normalisedAngles
 		}
-		cos, sin := table("rope", 1, graph.Values("angles", angles, n, 1, d/2))
+		cos, sin := table("rope", 1, graph.Func("angles", graph.Shape{n, 1, d / 2}, func([][]float32) ([]float32, error) { return angles(grid, d), nil }))
 		one := apply(cos, sin)
 		return func(x *graph.Node, _ int) *graph.Node { return one(x) }
 	}

@@ -188,7 +188,7 @@ func (v *siglipVision) features(b *graph.Builder, pixels *graph.Node, image [2]i
 	b.Name(b.Rearrange(positions, "s d -> 1 s d"), prefix+"position_embeddings")
 	x = b.Name(b.Add(x, positions), prefix+"hidden_state.0")
 	block := encoderBlock{Dim: d, Heads: v.Heads, Hidden: v.IntermediateSize, Eps: v.Eps, Act: act}
-	for i := range v.Layers {
+	for i := range b.Layers(v.Layers) {
 		x = block.layer(b, x, nil, fmt.Sprintf("vision_model.encoder.layers.%d", i))
 		b.Namef(x, "%shidden_state.%d", prefix, i+1)
 	}
@@ -242,7 +242,7 @@ func (t *siglipText) features(b *graph.Builder, prefix string) {
 	b.Name(x, prefix+"hidden_state.0")
 	bias := b.Op(graph.KeyMask{Value: -math.MaxFloat32}, nil, mask)
 	block := encoderBlock{Dim: d, Heads: t.Heads, Hidden: t.IntermediateSize, Eps: t.Eps, Act: act}
-	for i := range t.Layers {
+	for i := range b.Layers(t.Layers) {
 		x = block.layer(b, x, bias, fmt.Sprintf("text_model.encoder.layers.%d", i))
 		b.Namef(x, "%shidden_state.%d", prefix, i+1)
 	}

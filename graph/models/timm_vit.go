@@ -212,6 +212,10 @@ func newViTTower(b *graph.Builder, p *NamedParams, args vitArgs) (*vitTower, err
 	if t.image == [2]int{} {
 		t.image = [2]int{224, 224}
 	}
+	const most = 1 << 14
+	if min(t.image[0], t.image[1]) < 1 || max(t.image[0], t.image[1]) > most {
+		return nil, fmt.Errorf("config: images of %d x %d pixels; expected 1 to %d", t.image[0], t.image[1], most)
+	}
 	return t, nil
 }
 
@@ -256,7 +260,7 @@ func (t *vitTower) features(pixels *graph.Node, image [2]int) *graph.Node {
 	}
 	b.Name(x, t.prefix+t.embeddingsName)
 	turn := t.rotary(grid)
-	for i := range t.depth {
+	for i := range b.Layers(t.depth) {
 		x = t.block(x, i, turn)
 		b.Namef(x, t.prefix+t.blockName, i+t.firstBlock)
 	}

@@ -73,7 +73,7 @@ func (im *Import) contrastive(b *graph.Builder, image *pipeline.Image, words *pi
 		return nil, err
 	}
 	if imageFeatures == nil || textFeatures == nil {
-		b.Fail(fmt.Errorf("tensor text_projection: missing"))
+		b.Fail(fmt.Errorf("tensors visual.proj and text_projection: expected both in a model of two towers"))
 		_, err := b.Graph()
 		return nil, err
 	}

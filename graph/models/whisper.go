@@ -186,6 +186,9 @@ func buildOpenAIWhisper(im *Import) (*graph.Model, error) {
 			return nil, err
 		}
 		p.Decode = pipeline.OpenAIWhisperDecode(c.VocabSize, c.TargetPositions, c.DecoderLayers)
+		if err := p.Decode.Check(); err != nil {
+			return nil, fmt.Errorf("dims: %w", err)
+		}
 	}
 	return c.build(im, im.Params(openaiWhisperNames, ""), p)
 }
@@ -247,11 +250,11 @@ func (c *whisperConfig) encoder(b *graph.Builder, act kernels.Activation) *graph
 		positions = b.Parameter(graph.Position, "encoder.embed_positions.weight", c.SourcePositions, d)
 	} else {
 		positions = b.Value(b.Derived(graph.Position, "encoder.embed_positions.weight",
-			graph.Values("sinusoids", sinusoids(c.SourcePositions, d), c.SourcePositions, d)))
+			graph.Func("sinusoids", graph.Shape{c.SourcePositions, d}, func([][]float32) ([]float32, error) { return sinusoids(c.SourcePositions, d), nil })))
 	}
 	x = b.Name(b.Add(x, positions), "encoder.embeddings")
 	block := whisperBlock{Dim: d, Heads: c.EncoderHeads, Hidden: c.EncoderHidden, Act: act}
-	for i := range c.EncoderLayers {
+	for i := range b.Layers(c.EncoderLayers) {
 		name := fmt.Sprintf("encoder.layers.%d", i)
 		x = block.attention(b, x, name+".self_attn", func(h *graph.Node) (q, k, v *graph.Node) {
 			return block.query(b, h, name+".self_attn"), block.key(b, h, name+".self_attn"), block.value(b, h, name+".self_attn")
@@ -282,7 +285,7 @@ func (c *whisperConfig) decoder(b *graph.Builder, encoded *graph.Node, act kerne
 	}
 	x = b.Name(b.Add(x, b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1}, nil, positions...)), "decoder.embeddings")
 	block := whisperBlock{Dim: d, Heads: c.DecoderHeads, Hidden: c.DecoderHidden, Act: act}
-	for i := range c.DecoderLayers {
+	for i := range b.Layers(c.DecoderLayers) {
 		name := fmt.Sprintf("decoder.layers.%d", i)
 		self, cross := name+".self_attn", name+".encoder_attn"
 		x = block.attention(b, x, self, func(h *graph.Node) (q, k, v *graph.Node) {
