@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/graphtest"
 )
 
 // TestTimmTables holds every architecture of the tables against what the towers need.
@@ -184,6 +185,82 @@ func TestAngles(t *testing.T) {
 			if worst > 2e-6 {
 				t.Errorf("%s, halves %v: error %.2g", c.name, rotateHalf, worst)
 			}
+		}
+	}
+}
+
+// TestEVANamings writes one tower as timm and as EVA-CLIP, with every option that both have: they must compute the same.
+func TestEVANamings(t *testing.T) {
+	const text = `"text_cfg": {"context_length": 6, "vocab_size": 9, "width": 8, "heads": 2, "layers": 1}`
+	for _, c := range []struct{ name, timm, eva string }{
+		{"EVA-02", `, "global_pool": "token", "ref_feat_shape": [16, 16]`, `"rope": true, "intp_freq": true, "naiveswiglu": true, "subln": true`},
+		{"post-norm", `, "global_pool": "token", "use_rot_pos_emb": false, "use_post_norm": true`, `"postnorm": true`},
+		{"mean", `, "global_pool": "avg", "pool_include_prefix": true, "use_rot_pos_emb": false`, `"global_average_pool": true, "ls_init_value": 0.1`},
+	} {
+		ts := tinyEVA(rand.New(rand.NewPCG(3, 3)))
+		r := rand.New(rand.NewPCG(4, 4))
+		for i := range 2 {
+			name := fmt.Sprintf("blocks.%d.", i)
+			switch c.name {
+			case "EVA-02":
+				for stem, n := range map[string]int{"attn.norm": 16, "mlp.norm": 24} {
+					ts.random(r, name+stem+".weight", n)
+					ts.random(r, name+stem+".bias", n)
+				}
+			default:
+				// One matrix for queries, keys and values, a plain MLP, and gains for the mean's sake.
+				ts.joined(name+"attn.qkv.weight", name+"attn.q_proj.weight", name+"attn.k_proj.weight", name+"attn.v_proj.weight")
+				ts.joined(name+"attn.q_bias", name+"attn.q_proj.bias")
+				ts.joined(name+"attn.v_bias", name+"attn.v_proj.bias")
+				ts.joined(name+"mlp.fc1.weight", name+"mlp.fc1_g.weight")
+				ts.joined(name+"mlp.fc1.bias", name+"mlp.fc1_g.bias")
+				delete(ts, name+"mlp.fc1_x.weight")
+				delete(ts, name+"mlp.fc1_x.bias")
+				if c.name == "mean" {
+					ts.random(r, name+"gamma_1", 16)
+					ts.random(r, name+"gamma_2", 16)
+				}
+			}
+		}
+		if c.name != "mean" {
+			ts.joined("norm.weight", "fc_norm.weight")
+			ts.joined("norm.bias", "fc_norm.bias")
+		}
+		released := tensors{}
+		names := strings.NewReplacer("attn.norm", "attn.inner_attn_ln", "mlp.norm", "mlp.ffn_ln", "fc1_g", "w1", "fc1_x", "w2",
+			"q_proj.bias", "q_bias", "v_proj.bias", "v_bias")
+		for name, x := range ts {
+			if c.name == "EVA-02" {
+				name = strings.Replace(name, "mlp.fc2", "mlp.w3", 1)
+			}
+			released["visual."+names.Replace(name)] = x
+		}
+		released.random(r, "logit_scale")
+		for name, shape := range map[string][]int{
+			"token_embedding.weight": {9, 8}, "positional_embedding": {6, 8}, "ln_final.weight": {8}, "ln_final.bias": {8}, "text_projection": {8, 5},
+			"ln_1.weight": {8}, "ln_1.bias": {8}, "ln_2.weight": {8}, "ln_2.bias": {8}, "attn.in_proj_weight": {24, 8}, "attn.in_proj_bias": {24},
+			"attn.out_proj.weight": {8, 8}, "attn.out_proj.bias": {8}, "mlp.c_fc.weight": {32, 8}, "mlp.c_fc.bias": {32},
+			"mlp.c_proj.weight": {8, 32}, "mlp.c_proj.bias": {8},
+		} {
+			if strings.HasPrefix(name, "attn.") || strings.HasPrefix(name, "mlp.") || strings.HasPrefix(name, "ln_1") || strings.HasPrefix(name, "ln_2") {
+				name = "transformer.resblocks.0." + name
+			}
+			released.random(r, "text."+name, shape...)
+		}
+		a := open(t, ts.write(t, evaConfigJSON(c.timm)), Options{})
+		b := open(t, released.write(t, map[string]string{"config.json": `{"embed_dim": 5, "vision_cfg": {"image_size": 12, "width": 16, "head_width": 8,
+			"eva_model_name": "x", ` + c.eva + `}, ` + text + `}`}), Options{})
+		if b.System != "eva-clip" || b.Naming != "baaivision" {
+			t.Errorf("%s: read as %s in %s naming", c.name, b.System, b.Naming)
+		}
+		feed := map[string]*graph.Tensor{"pixel_values": graph.NewTensor(2, 3, 12, 12)}
+		for i := range feed["pixel_values"].Data {
+			feed["pixel_values"].Data[i] = float32(r.NormFloat64())
+		}
+		want := graphtest.Run(t, a.Graph, feed, "logits")["logits"]
+		got := graphtest.Run(t, b.Graph, feed, "image_features")["image_features"]
+		if e := graphtest.MaxError(t, c.name, got, want); e > 1e-6 {
+			t.Errorf("%s: relative error %.2g", c.name, e)
 		}
 	}
 }

@@ -15,13 +15,19 @@ var _ = Register(&System{
 		{Name: "timm", Looked: "config.json with an architecture of timm's vision_transformer.py, tensors blocks.#.attn.qkv.weight", Recognise: func(im *Import) bool {
 			return im.HasTensor("patch_embed.proj.weight") && timmFamily(im.timmArchitecture()) == familyViT
 		}},
+		{Name: "open_clip", Looked: "open_clip_config.json that names an architecture of timm's vision_transformer.py, tensors visual.trunk.*", Recognise: func(im *Import) bool {
+			return im.HasTensor("visual.trunk.patch_embed.proj.weight") && timmFamily(im.timmTrunk()) == familyViT
+		}},
 		{Name: "albef", Looked: "tensors visual_encoder.blocks.#.* and vision_proj.*, no text encoder", Recognise: func(im *Import) bool {
 			return im.HasTensor("visual_encoder.patch_embed.proj.weight") && !im.HasAny("text_encoder.*")
 		}},
 	},
 	Build: func(im *Import) (*graph.Model, error) {
-		if im.Naming == "albef" {
+		switch im.Naming {
+		case "albef":
 			return buildALBEFVision(im)
+		case "open_clip":
+			return buildTrunkCLIP(im)
 		}
 		return buildTimmViT(im)
 	},
