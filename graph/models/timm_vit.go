@@ -17,7 +17,7 @@ type vitArgs struct {
 	NumHeads          int             `json:"num_heads"`
 	GlobalPool        string          `json:"global_pool"`
 	ActLayer          string          `json:"act_layer"`
-	NormLayer         json.RawMessage `json:"norm_layer"`
+	NormLayer         json.RawMessage `json:"norm_layer"` // in model_args only
 	NormEps           float64         `json:"norm_eps"`
 	NoEmbedClass      bool            `json:"no_embed_class"`
 	PoolIncludePrefix bool            `json:"pool_include_prefix"`
@@ -156,6 +156,9 @@ func (t *vitTower) dim(name string, axis int) int { return t.p.dim(name, axis) }
 // follows.
 func newViTTower(b *graph.Builder, p *NamedParams, args vitArgs) (*vitTower, error) {
 	t := &vitTower{vitArgs: args, b: b, p: p}
+	if len(args.NormLayer) > 0 && string(args.NormLayer) != "null" {
+		t.NormEps = 1e-6 // what timm's norms have where only their name is given
+	}
 	const proj = "patch_embed.proj.weight"
 	t.width, t.channels, t.patch = t.dim(proj, 0), t.dim(proj, 1), [2]int{t.dim(proj, 2), t.dim(proj, 3)}
 	if t.patch[1] == 0 {
