@@ -122,14 +122,14 @@ func (ts tensors) norm(name string, n int) {
 // Options that no architecture can have are refused by name.
 func TestCLAPRefuses(t *testing.T) {
 	for change, want := range map[[2]string]string{
-		{`"window_size": 8`, `"window_size": 0`}:                                    "window_size",
-		{`"spec_size": 256`, `"spec_size": 100`}:                                    "multiple",
+		{`"window_size": 4`, `"window_size": 0`}:                                    "window_size",
+		{`"spec_size": 128`, `"spec_size": 100`}:                                    "multiple",
 		{`"patch_size": 4`, `"patch_size": [4]`}:                                    "patch_size",
 		{`"hidden_act": "gelu"`, `"hidden_act": "sing"`}:                            "hidden_act",
 		{`"patch_embed_input_channels": 1`, `"patch_embed_input_channels": 3`}:      "patch_embed_input_channels",
 		{`"position_embedding_type": "absolute"`, `"position_embedding_type": "x"`}: "position_embedding_type",
 	} {
-		ts, files := golden(t, "clap-hf-unfused")
+		ts, files := golden(t, "clap-hf-fused-long-sharded")
 		if !strings.Contains(files["config.json"], change[0]) {
 			t.Fatalf("the configuration has no %s", change[0])
 		}

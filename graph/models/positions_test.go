@@ -62,7 +62,6 @@ func TestImageSize(t *testing.T) {
 		{"eva02-timm", "hidden_state.0", 1},
 		{"vit-timm-shared", "hidden_state.0", 1},
 		{"albef-vit-shared", "hidden_state.0", 1},
-		{"internvl_v2_tiles", "embeddings", 1},
 	} {
 		ts, files := golden(t, c.name)
 		dir := ts.write(t, files)
