@@ -321,13 +321,16 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 }
 
 // Sub opens a checkpoint in a sub-folder that a configuration names, relative to the folder (LLaVA's mm_vision_tower). It is
-// closed with its parent, whose Files count its own.
+// closed with its parent, whose Files count its own. It may be without weights: a fine-tuned tower lies in the language
+// model's checkpoint, and only its configuration in the folder.
 func (c *Checkpoint) Sub(dir string) (*Checkpoint, error) {
 	d, err := c.dir.sub(dir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openIn(d.shown, d, c.opts)
+	opts := c.opts
+	opts.WeightsOptional = true
+	s, err := openIn(d.shown, d, opts)
 	if err != nil {
 		return nil, err
 	}
