@@ -75,6 +75,26 @@ func (r *Run) Transcribe() ([]string, error) {
 	return texts, nil
 }
 
+// WriteTimestamps makes the texts that the model writes from now on carry the times of their segments.
+func (s *Session) WriteTimestamps() error {
+	p := s.Model.Pipeline
+	if p == nil || p.Decode == nil {
+		return errors.New("timestamps: this model writes no text")
+	}
+	d, err := p.Decode.WithTimestamps(true)
+	if err != nil {
+		return fmt.Errorf("timestamps: %w", err)
+	}
+	if p.Text != nil && p.Text.Vocabulary > 0 && p.Text.Vocabulary <= d.Timestamps.NoTimestamps+1 {
+		return fmt.Errorf("timestamps: the model's %d ids end before those of times, which follow %d", p.Text.Vocabulary, d.Timestamps.NoTimestamps)
+	}
+	p.Decode = d
+	if p.Text != nil {
+		p.Text.Decoded.Timestamps = true
+	}
+	return nil
+}
+
 func startTranscription(c *TaskContext) (Scorer, error) { return newTranscription(c, "transcription") }
 
 func startCTC(c *TaskContext) (Scorer, error) { return newTranscription(c, "ctc") }

@@ -24,7 +24,7 @@ func newRun(a *app) *cobra.Command {
 	var out, system string
 	var size [2]int
 	var maxPixels int
-	var force, transcribe bool
+	var force, transcribe, timestamps bool
 	c := &cobra.Command{
 		Use:   "run MODEL",
 		Short: "Run a model's pipeline on images, audio, texts or tensors",
@@ -46,6 +46,11 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 				return err
 			}
 			defer s.Close()
+			if timestamps {
+				if err := s.WriteTimestamps(); err != nil {
+					return err
+				}
+			}
 			in := map[string]verify.Input{}
 			for name, files := range map[string][]string{"images": images, "audio": audio} {
 				for _, f := range files {
@@ -72,7 +77,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 			for _, n := range r.Notes {
 				a.note("%s", n)
 			}
-			if transcribe {
+			if transcribe || timestamps {
 				lines, err := r.Transcribe()
 				if err != nil {
 					return err
@@ -123,6 +128,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 	f.StringArrayVar(&tensors, "tensors", nil, ".safetensors file whose tensors are fed by their names (may be repeated)")
 	f.StringArrayVar(&fetch, "value", nil, "value to write instead of the outputs (may be repeated)")
 	f.BoolVar(&transcribe, "transcribe", false, "print what the model writes for each clip, a line each")
+	f.BoolVar(&timestamps, "timestamps", false, "transcribe with the times of segments, where the model was trained to write them")
 	f.StringVarP(&out, "output", "o", "", "file to write: .json, .npy or .safetensors")
 	f.BoolVar(&force, "force", false, "replace the file if it exists")
 	f.StringVar(&system, "system", "", "read a source as this system instead of recognising it")
