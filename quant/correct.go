@@ -1,8 +1,6 @@
 package quant
 
 import (
-	"fmt"
-
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -40,6 +38,10 @@ func correctBiases(g *graph.Graph, p *Plan) error {
 func shift(w *graph.Weight, r *Row, method Method) graph.Expr {
 	t := r.target()
 	return graph.Func("biasCorrection", graph.Shape{t.N}, func(v [][]float32) ([]float32, error) {
+		out := make([]float32, t.N)
+		if !kernels.AllFinite(v[0]) {
+			return out, nil // nothing to make up for; the weight itself is refused, or cleaned, when it is written
+		}
 		rows, err := method.Begin(t)
 		if err != nil {
 			return nil, err
@@ -48,7 +50,6 @@ func shift(w *graph.Weight, r *Row, method Method) graph.Expr {
 		rows(q, v[0])
 		stored := make([]float32, len(v[0]))
 		kernels.Dequantize(stored, q, 0)
-		out := make([]float32, t.N)
 		for i := range out {
 			sum := 0.0
 			for k, m := range w.InputMean {
@@ -56,9 +57,6 @@ func shift(w *graph.Weight, r *Row, method Method) graph.Expr {
 				sum += float64(v[0][at]-stored[at]) * float64(m)
 			}
 			out[i] = float32(sum)
-		}
-		if !kernels.AllFinite(out) {
-			return nil, fmt.Errorf("weight %s holds values that are not finite", w.Name)
 		}
 		return out, nil
 	}, w.Expr)
