@@ -75,6 +75,19 @@ var graphs = map[string]func(b *graph.Builder){
 		h := b.Mul(b.LinearNoBias(x, "up", 32, 48), b.Act(b.LinearNoBias(x, "gate", 32, 48), kernels.ActGELU))
 		b.Output(b.Linear(h, "down", 48, 16), graph.Projector, "out")
 	},
+	"mean pooling": func(b *graph.Builder) {
+		x := b.LayerNorm(b.Input("x", -1, -2, 32), "norm", 32, 1e-5)
+		x = b.Name(b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x), "pooled")
+		b.Output(b.LinearNoBias(x, "head", 32, 16), graph.Audio, "out")
+	},
+	"mean pooling of what is read elsewhere": func(b *graph.Builder) {
+		x := b.LayerNorm(b.Input("x", -1, -2, 32), "norm", 32, 1e-5)
+		y := b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x)
+		z := b.Op(graph.Reduce{Kind: graph.Mean, Axis: -1}, nil, b.RMSNorm(x, "second", 32, 1e-5))
+		b.Output(b.Linear(y, "head", 32, 16), graph.Audio, "out")
+		b.Output(z, graph.Audio, "mean of channels")
+		b.Output(b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, b.RMSNorm(x, "third", 32, 1e-5)), graph.Audio, "pooled")
+	},
 	"residual network": func(b *graph.Builder) {
 		x := pixels(b, 3, 9)
 		x = b.Rearrange(x, "b c h w -> b h w c")
@@ -227,6 +240,19 @@ func TestTransformerIsFused(t *testing.T) {
 	for _, node := range graph.Sort(fused.OutputNodes()...) {
 		if a, ok := node.Op.(graph.Attention); ok && a.Scale != 1 {
 			t.Errorf("the scale %g of an attention was not folded", a.Scale)
+		}
+	}
+}
+
+// The gain of a norm goes through the mean behind it into the weights of the head.
+func TestMeanPoolingIsFolded(t *testing.T) {
+	n, fused := counts(t, build(t, graphs["mean pooling"]))
+	if n["Affine"] != 0 || n["LayerNorm"] != 1 || n["Linear"] != 1 {
+		t.Errorf("operations %v, want a norm without weights, a mean and a product", n)
+	}
+	for _, node := range graph.Sort(fused.OutputNodes()...) {
+		if _, ok := node.Op.(graph.LayerNorm); ok && (node.Param(0) != nil || node.Param(1) != nil) {
+			t.Error("the norm has kept its weights")
 		}
 	}
 }

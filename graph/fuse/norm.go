@@ -16,18 +16,29 @@ func foldNorm(m *Matcher, n *graph.Node) *graph.Node {
 	default:
 		return nil
 	}
+	if !foldIntoReaders(m, n) {
+		return nil
+	}
+	m.g.Forget(n)
+	n.Params = nil
+	return n
+}
+
+// foldIntoReaders takes the gain and the shift of a value, its first two parameters, into the linear layers that read it. It
+// does nothing and reports false where another operation reads it.
+func foldIntoReaders(m *Matcher, n *graph.Node) bool {
 	gain, shift := n.Param(0), n.Param(1)
 	users := m.Users(n)
 	if gain == nil && shift == nil || m.g.IsOutput(n) || m.isAlternate(n) || len(users) == 0 {
-		return nil
+		return false
 	}
 	for _, u := range users {
 		if _, ok := is[graph.Linear](u); !ok || u.In[0] != n || len(u.In) > 1 && u.In[1] == n {
-			return nil
+			return false
 		}
 		// A weight that others share would have to be stored twice.
 		if w := u.Param(0); w.Kind != graph.Matrix || m.shared(w) {
-			return nil
+			return false
 		}
 	}
 	for _, u := range users {
@@ -44,9 +55,7 @@ func foldNorm(m *Matcher, n *graph.Node) *graph.Node {
 			u.Params[1] = &graph.Weight{Name: biasName(w), Kind: graph.Bias, Expr: bias}
 		}
 	}
-	m.g.Forget(n)
-	n.Params = nil
-	return n
+	return true
 }
 
 // shared reports whether several nodes use a weight.
