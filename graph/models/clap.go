@@ -17,10 +17,14 @@ import (
 
 var _ = Register(&System{
 	Name: "clap", Title: "CLAP", Row: 13,
-	ModelTypes: []string{"clap", "clap_audio_model"},
+	ModelTypes: []string{"clap", "clap_audio_model", "clap_text_model"},
 	Namings: []Naming{
-		{Name: "huggingface", Looked: "config.json with model_type clap, tensors audio_model.audio_encoder.*", Recognise: func(im *Import) bool {
-			return (im.ModelType() == "clap" || im.ModelType() == "clap_audio_model") && im.HasTensor(audioEncoder+"patch_embed.proj.weight")
+		{Name: "huggingface", Looked: "config.json with model_type clap, tensors audio_model.audio_encoder.* or text_model.*", Recognise: func(im *Import) bool {
+			switch im.ModelType() {
+			case "clap", "clap_audio_model", "clap_text_model":
+				return im.HasTensor(audioEncoder+"patch_embed.proj.weight") || im.HasTensor(clapWords)
+			}
+			return false
 		}},
 		{Name: "laion", Looked: "tensors audio_branch.patch_embed.* and text_branch.*", Recognise: func(im *Import) bool {
 			return im.HasTensor("audio_branch.patch_embed.proj.weight") && im.HasAny("text_branch.*")
@@ -61,8 +65,6 @@ type clapAudio struct {
 	InChannels      int             `json:"patch_embed_input_channels"`
 	FusionReduction int             `json:"aff_block_r"`
 	Eps             float64         `json:"layer_norm_eps"`
-	ProjectionDim   int             `json:"projection_dim"`
-	ProjectionAct   string          `json:"projection_hidden_act"`
 }
 
 // tower translates the configuration; frames is the number of frames of a clip.
@@ -105,39 +107,42 @@ func sidesOf(raw json.RawMessage, key string, def int) ([2]int, error) {
 	return [2]int{both[0], both[1]}, nil
 }
 
-func buildCLAP(im *Import) (*graph.Model, error) {
-	c := struct {
-		ProjectionDim int         `json:"projection_dim"`
-		ProjectionAct string      `json:"projection_hidden_act"`
-		Audio         clapAudio   `json:"audio_config"`
-		Text          robertaText `json:"text_config"`
-	}{
+// clapWords is a tensor that every text tower has.
+const clapWords = "text_model.embeddings.word_embeddings.weight"
+
+// clapConfig is the config.json of transformers' CLAP.
+type clapConfig struct {
+	ProjectionDim int         `json:"projection_dim"`
+	ProjectionAct string      `json:"projection_hidden_act"`
+	Audio         clapAudio   `json:"audio_config"`
+	Text          robertaText `json:"text_config"`
+}
+
+// clapConfig reads config.json, which of a tower alone holds that tower's part.
+func (im *Import) clapConfig() (*clapConfig, error) {
+	c := &clapConfig{
 		ProjectionDim: 512, ProjectionAct: "relu",
 		Audio: clapAudio{Window: 8, MelBins: 64, SpecSize: 256, Hidden: 768, Depths: []int{2, 2, 6, 2}, Heads: []int{4, 8, 16, 32}, Act: "gelu", Dim: 96,
-			PatchNorm: true, QKVBias: true, MLPRatio: 4, InChannels: 1, FusionReduction: 4, Eps: 1e-5, ProjectionDim: 512, ProjectionAct: "relu"},
+			PatchNorm: true, QKVBias: true, MLPRatio: 4, InChannels: 1, FusionReduction: 4, Eps: 1e-5},
 		Text: robertaText{VocabSize: 50265, Dim: 768, Layers: 12, Heads: 12, Hidden: 3072, Act: "gelu", MaxPositions: 514, TokenTypes: 1, Eps: 1e-12, Pad: 1},
 	}
-	if im.ModelType() == "clap_audio_model" {
-		if err := im.Config(&c.Audio); err != nil {
+	parts := []any{c}
+	switch im.ModelType() {
+	case "clap_audio_model":
+		parts = append(parts, &c.Audio)
+	case "clap_text_model":
+		parts = append(parts, &c.Text)
+	}
+	for _, part := range parts {
+		if err := im.Config(part); err != nil {
 			return nil, err
 		}
-		c.ProjectionDim, c.ProjectionAct = c.Audio.ProjectionDim, c.Audio.ProjectionAct
-	} else if err := im.Config(&c); err != nil {
-		return nil, err
 	}
-	own, err := pipeline.ParseAudioExtractor([]byte(`{"frequency_min": 50}`), "ClapFeatureExtractor")
-	if err != nil {
-		return nil, err
-	}
-	audio, err := im.audioPipeline("ClapFeatureExtractor", own)
-	if err != nil {
-		return nil, err
-	}
-	if audio.Mel == nil || audio.Mel.Bins != c.Audio.MelBins {
-		return nil, fmt.Errorf("preprocessor_config.json: feature_size does not fit the %d mel bins of config.json", c.Audio.MelBins)
-	}
-	frames := audio.Samples/audio.Mel.Hop + 1
-	tower, err := c.Audio.tower(frames)
+	return c, nil
+}
+
+func buildCLAP(im *Import) (*graph.Model, error) {
+	c, err := im.clapConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +155,51 @@ func buildCLAP(im *Import) (*graph.Model, error) {
 	im.Ignore("text_model.embeddings.position_ids", "a buffer of consecutive numbers")
 	im.Ignore("text_model.embeddings.token_type_ids", "a buffer of zeros")
 	b := graph.NewBuilder(im.Params(nil, ""))
-	p := &pipeline.Pipeline{Audio: audio}
+	p := &pipeline.Pipeline{}
+	var audio, text *graph.Node
+	if im.HasTensor(audioEncoder + "patch_embed.proj.weight") {
+		if audio, err = c.audioFeatures(im, b, p, act); err != nil {
+			return nil, err
+		}
+	}
+	if im.HasTensor(clapWords) {
+		if p.Text, err = im.textPipeline("RobertaTokenizer", c.Text.MaxPositions-c.Text.Pad-1, c.Text.VocabSize); err != nil {
+			return nil, err
+		}
+		text = c.Text.pooled(b, c.Text.build(b, "text_model.", "text."), "text_model.", "text.")
+		if b.Params.Has("text_projection.linear1.weight") {
+			text = b.Name(clapProjection(b, text, "text_projection", c.Text.Dim, c.ProjectionDim, act), "text.projected")
+		}
+	}
+	switch {
+	case audio != nil && text != nil:
+		clapLogits(b, p, audio, text, 0)
+	case audio != nil: // alone, embeddings are not normalised
+		b.Output(audio, graph.Audio, "audio_embeds")
+	default:
+		b.Output(text, graph.Text, "text_embeds")
+	}
+	g, err := b.Graph()
+	return &graph.Model{Graph: g, Pipeline: p}, err
+}
+
+// audioFeatures builds the audio tower and its projection, and says what clips go through.
+func (c *clapConfig) audioFeatures(im *Import, b *graph.Builder, p *pipeline.Pipeline, act kernels.Activation) (*graph.Node, error) {
+	own, err := pipeline.ParseAudioExtractor([]byte(`{"frequency_min": 50}`), "ClapFeatureExtractor")
+	if err != nil {
+		return nil, err
+	}
+	if p.Audio, err = im.audioPipeline("ClapFeatureExtractor", own); err != nil {
+		return nil, err
+	}
+	if p.Audio.Mel == nil || p.Audio.Mel.Bins != c.Audio.MelBins {
+		return nil, fmt.Errorf("preprocessor_config.json: feature_size does not fit the %d mel bins of config.json", c.Audio.MelBins)
+	}
+	frames := p.Audio.Samples/p.Audio.Mel.Hop + 1
+	tower, err := c.Audio.tower(frames)
+	if err != nil {
+		return nil, err
+	}
 	channels := 1
 	var longer *graph.Node
 	if tower.Fusion != "" {
@@ -158,21 +207,20 @@ func buildCLAP(im *Import) (*graph.Model, error) {
 		longer = b.Input("is_longer", -1, 1)
 	}
 	x := tower.build(b, b.Input("input_features", -1, channels, frames, c.Audio.MelBins), longer)
-	x = clapProjection(b, b.Name(x, "audio.pooler_output"), "audio_projection", tower.features(), c.ProjectionDim, act)
-	audioEmbeds := b.Output(b.L2Norm(b.Name(x, "audio.projected"), 0), graph.Audio, "audio_embeds")
-	if im.HasTensor("text_model.embeddings.word_embeddings.weight") {
-		if p.Text, err = im.textPipeline("RobertaTokenizer", c.Text.MaxPositions-c.Text.Pad-1, c.Text.VocabSize); err != nil {
-			return nil, err
-		}
-		y := c.Text.build(b, "text_model.", "text.")
-		y = clapProjection(b, c.Text.pooled(b, y, "text_model.", "text."), "text_projection", c.Text.Dim, c.ProjectionDim, act)
-		textEmbeds := b.Output(b.L2Norm(b.Name(y, "text.projected"), 0), graph.Text, "text_embeds")
-		b.Output(scaledBy(b, b.MatMulT(audioEmbeds, textEmbeds), "logit_scale_a"), graph.Joint, "logits_per_audio")
-		b.Output(scaledBy(b, b.MatMulT(textEmbeds, audioEmbeds), "logit_scale_t"), graph.Joint, "logits_per_text")
-		p.Task = &pipeline.Task{Kind: "contrastive", Query: "audio_embeds", Key: "text_embeds"}
+	b.Name(x, "audio.pooler_output")
+	if !b.Params.Has("audio_projection.linear1.weight") {
+		return x, nil
 	}
-	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: p}, err
+	return b.Name(clapProjection(b, x, "audio_projection", tower.features(), c.ProjectionDim, act), "audio.projected"), nil
+}
+
+// clapLogits adds the normalised embeddings and their scaled similarities, as outputs, and the task that they are for.
+func clapLogits(b *graph.Builder, p *pipeline.Pipeline, audio, text *graph.Node, eps float64) {
+	audio = b.Output(b.L2Norm(audio, eps), graph.Audio, "audio_embeds")
+	text = b.Output(b.L2Norm(text, eps), graph.Text, "text_embeds")
+	b.Output(scaledBy(b, b.MatMulT(audio, text), "logit_scale_a"), graph.Joint, "logits_per_audio")
+	b.Output(scaledBy(b, b.MatMulT(text, audio), "logit_scale_t"), graph.Joint, "logits_per_text")
+	p.Task = &pipeline.Task{Kind: "contrastive", Query: "audio_embeds", Key: "text_embeds"}
 }
 
 // clapProjection is the two-layer head of both towers.

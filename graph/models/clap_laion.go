@@ -76,7 +76,7 @@ func buildLAIONCLAP(im *Import) (*graph.Model, error) {
 	im.Ignore("text_transform.*", "used in training only")
 	im.Ignore("text_branch.embeddings.*_ids", "a buffer of consecutive numbers or zeros")
 	b := graph.NewBuilder(im.Params(append(htsatNames(branch), laionText...), ""))
-	p := &pipeline.Pipeline{Audio: audio, Task: &pipeline.Task{Kind: "contrastive", Query: "audio_embeds", Key: "text_embeds"}}
+	p := &pipeline.Pipeline{Audio: audio}
 	var x *graph.Node
 	if h.Fusion != "" {
 		im.Ignore(branch+"spectrogram_extractor.*", "a model with fusion takes spectrograms")
@@ -87,17 +87,23 @@ func buildLAIONCLAP(im *Import) (*graph.Model, error) {
 	}
 	joint := im.Dim("audio_projection.0.weight", 0)
 	x = clapProjection(b, b.Name(x, "audio_embedding"), "audio_projection", h.features(), joint, act)
-	audioEmbeds := b.Output(b.L2Norm(b.Name(x, "audio.projected"), 1e-12), graph.Audio, "audio_embeds")
+	b.Name(x, "audio.projected")
+	tokenizer, context := "RobertaTokenizer", c.Text.MaxPositions-c.Text.Pad-1
+	switch c.Text.ModelType {
+	case "", "roberta":
+	case "bert":
+		tokenizer, context, c.Text.plainPositions = "BertTokenizer", c.Text.MaxPositions, true
+	default:
+		return nil, fmt.Errorf("config: text_cfg.model_type is %q; expected roberta or bert", c.Text.ModelType)
+	}
 	// The project pads texts to 77 tokens.
-	if p.Text, err = im.textPipeline("RobertaTokenizer", min(77, c.Text.MaxPositions-c.Text.Pad-1), c.Text.VocabSize); err != nil {
+	if p.Text, err = im.textPipeline(tokenizer, min(77, context), c.Text.VocabSize); err != nil {
 		return nil, err
 	}
 	p.Text.Pad.ToContext = true
 	y := c.Text.build(b, "text_model.", "text.")
 	y = clapProjection(b, c.Text.pooled(b, y, "text_model.", "text."), "text_projection", c.Text.Dim, joint, act)
-	textEmbeds := b.Output(b.L2Norm(b.Name(y, "text.projected"), 1e-12), graph.Text, "text_embeds")
-	b.Output(scaledBy(b, b.MatMulT(audioEmbeds, textEmbeds), "logit_scale_a"), graph.Joint, "logits_per_audio")
-	b.Output(scaledBy(b, b.MatMulT(textEmbeds, audioEmbeds), "logit_scale_t"), graph.Joint, "logits_per_text")
+	clapLogits(b, p, x, b.Name(y, "text.projected"), 1e-12)
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: p}, err
 }

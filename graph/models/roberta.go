@@ -11,6 +11,7 @@ import (
 // robertaText is a BERT or RoBERTa encoder in transformers' names (Devlin et al., arXiv:1810.04805; Liu et al.,
 // arXiv:1907.11692; huggingface/transformers models/{bert/modeling_bert,roberta/modeling_roberta,clap/modeling_clap}.py).
 type robertaText struct {
+	ModelType    string  `json:"model_type"`
 	VocabSize    int     `json:"vocab_size"`
 	Dim          int     `json:"hidden_size"`
 	Layers       int     `json:"num_hidden_layers"`
