@@ -178,7 +178,10 @@ func (a *Attention) maskFuture(b, q0, n, k0, keys, width int, scores []float32) 
 func transpose(dst, src, scale []float32, dstRow, srcRow, rows, cols int) {
 	r8, c8 := rows&^7, cols&^7
 	if r8 > 0 && c8 > 0 {
-		transposeBlocks(dst, src, scale, dstRow, srcRow, r8, c8)
+		// A line of the cache at a time is written to the end: rows of dst may lie apart such that few lines of theirs fit.
+		for c := 0; c < c8; c += 8 {
+			transposeBlocks(dst[c*dstRow:], src[c:], scale[c:], dstRow, srcRow, r8, 8)
+		}
 	} else {
 		c8 = 0
 	}
