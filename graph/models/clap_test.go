@@ -1,7 +1,9 @@
 package models
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -136,6 +138,38 @@ func TestCLAPRefuses(t *testing.T) {
 		files["config.json"] = strings.Replace(files["config.json"], change[0], change[1], 1)
 		if err := tryOpen(t, ts.write(t, files), change[1]); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error about %s", change[1], err, want)
+		}
+	}
+}
+
+// A tower alone is what it is in the whole model, but for the norm of its embedding, which the original leaves to the whole.
+func TestCLAPTowersAlone(t *testing.T) {
+	const whole = "clap-hf-fused-long-sharded"
+	ids := &graph.Tensor{Shape: graph.Shape{2, 4}, Data: []float32{0, 14, 22, 2, 0, 9, 2, 1}}
+	mel := tensors{}
+	mel.random(rand.New(rand.NewPCG(5, 6)), "x", 1, 4, 201, 64)
+	feeds := map[string]*graph.Tensor{"input_ids": ids, "input_features": mel["x"], "is_longer": {Shape: graph.Shape{1, 1}, Data: []float32{1}}}
+	for _, tower := range []struct{ name, drop, projected, out string }{
+		{"audio", "text_", "audio.projected", "audio_embeds"}, {"text", "audio_", "text.projected", "text_embeds"},
+	} {
+		ts, files := golden(t, whole)
+		m := open(t, ts.write(t, files), Options{})
+		want := fetch(t, m, feeds, tower.projected)
+		for name := range ts {
+			if strings.HasPrefix(name, tower.drop) || strings.HasPrefix(name, "logit_scale") {
+				delete(ts, name)
+			}
+		}
+		var config map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(files["config.json"]), &config); err != nil {
+			t.Fatal(err)
+		}
+		files["config.json"] = string(config[tower.name+"_config"])
+		alone := open(t, ts.write(t, files), Options{})
+		feeds := maps.Clone(feeds)
+		maps.DeleteFunc(feeds, func(name string, _ *graph.Tensor) bool { return alone.Graph.Value(name) == nil })
+		if d := largestDifference(fetch(t, alone, feeds, tower.out), want); d != 0 {
+			t.Errorf("the %s tower alone differs by %g", tower.name, d)
 		}
 	}
 }

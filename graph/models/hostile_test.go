@@ -72,52 +72,57 @@ func TestHostileVision(t *testing.T) {
 		if info, err := os.Stat(weights[0]); err != nil || info.Size() > 1<<20 {
 			continue
 		}
-		ts, files := golden(t, name)
-		folder := ts.write(t, files)
-		if system, err := systemOf(folder); err != nil || !visionSystems[system] {
+		if system, err := systemOf(dir); err != nil || !visionSystems[system] {
 			continue // another system, or a part of it lies in other folders
 		}
-		for file, text := range files {
-			var v any
-			if json.Unmarshal([]byte(text), &v) != nil {
-				continue
-			}
-			leavesOf(v, file, func(path string, set func(any)) {
-				for _, x := range []any{0, -1, 3, 1 << 40, "none", []any{0, -1}, map[string]any{}} {
-					set(x)
-					raw, err := json.Marshal(v)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := os.WriteFile(filepath.Join(folder, file), raw, 0o600); err != nil {
-						t.Fatal(err)
-					}
-					if err := tryOpen(t, folder, name+": "+path); err != nil && strings.Contains(err.Error(), "\n") {
-						t.Errorf("%s: %s: an error of several lines: %v", name, path, err)
-					}
+		hostile(t, name)
+	}
+}
+
+// hostile bends the configuration and the tensors of a golden case.
+func hostile(t *testing.T, name string) {
+	ts, files := golden(t, name)
+	folder := ts.write(t, files)
+	for file, text := range files {
+		var v any
+		if json.Unmarshal([]byte(text), &v) != nil {
+			continue
+		}
+		leavesOf(v, file, func(path string, set func(any)) {
+			for _, x := range []any{0, -1, 3, 1 << 40, "none", []any{0, -1}, map[string]any{}} {
+				set(x)
+				raw, err := json.Marshal(v)
+				if err != nil {
+					t.Fatal(err)
 				}
-			})
-			if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
+				if err := os.WriteFile(filepath.Join(folder, file), raw, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := tryOpen(t, folder, name+": "+path); err != nil && strings.Contains(err.Error(), "\n") {
+					t.Errorf("%s: %s: an error of several lines: %v", name, path, err)
+				}
+			}
+		})
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Tensors: of the layers, the first stands for all.
+	for _, tensor := range slices.Sorted(maps.Keys(ts)) {
+		if strings.ContainsAny(tensor, "123456789") {
+			continue
+		}
+		x := ts[tensor]
+		for _, bent := range []*graph.Tensor{nil, {Shape: graph.Shape{0}}, {Shape: graph.Shape{1, 1, 1}, Data: []float32{1}}} {
+			if ts[tensor] = bent; bent == nil {
+				delete(ts, tensor)
+			}
+			what := name + ": " + tensor
+			if err := tryOpen(t, ts.write(t, files), what); err == nil && bent != nil && len(x.Data) > 1 && len(bent.Data) != len(x.Data) && !ignored(t, name, tensor) {
+				t.Errorf("%s of shape %v was accepted in the place of %v", what, bent.Shape, x.Shape)
 			}
 		}
-		// Tensors: of the layers, the first stands for all.
-		for _, tensor := range slices.Sorted(maps.Keys(ts)) {
-			if strings.ContainsAny(tensor, "123456789") {
-				continue
-			}
-			x := ts[tensor]
-			for _, bent := range []*graph.Tensor{nil, {Shape: graph.Shape{0}}, {Shape: graph.Shape{1, 1, 1}, Data: []float32{1}}} {
-				if ts[tensor] = bent; bent == nil {
-					delete(ts, tensor)
-				}
-				what := name + ": " + tensor
-				if err := tryOpen(t, ts.write(t, files), what); err == nil && bent != nil && len(x.Data) > 1 && len(bent.Data) != len(x.Data) && !ignored(t, name, tensor) {
-					t.Errorf("%s of shape %v was accepted in the place of %v", what, bent.Shape, x.Shape)
-				}
-			}
-			ts[tensor] = x
-		}
+		ts[tensor] = x
 	}
 }
 
