@@ -118,10 +118,10 @@ func (c *gemmCall) floatPart(ws *workerScratch, p0, p1, m0, m1 int) {
 				case kc == 0:
 				case w.scheme.Bits == 32:
 					t.b = unsafe.Pointer(&w.floats[p*w.panel+k0*nr])
-					t.lookAhead(i, 4*w.panel*(p1-p0), nr*4)
+					t.lookAhead(i, count, p-p0, p1-p0, 4*w.panel*(p1-p0), nr*4)
 				default:
 					t.b = unsafe.Pointer(&ws.panel[(p-p0)*c.kBlock*nr*4])
-					t.lookAhead(i, w.nextPanel(p+p1-p0, t.b), nr*4)
+					t.lookAhead(i, count, p-p0, p1-p0, w.nextPanel(p+p1-p0, t.b), nr*4)
 				}
 				// Bias and residual come first, since the residual may be what C holds before.
 				t.bias, t.add, t.res, t.ldr = c.panelBias(n0), 0, nil, 0

@@ -169,7 +169,7 @@ func (c *gemmCall) integerPart(ws *workerScratch, p0, p1, m0, m1 int) {
 			partial := n1 < n0+nr
 			if w.kPadded > 0 {
 				c.integerPanel(ws, p, p0)
-				t.lookAhead(i, w.nextPanel(p+p1-p0, t.b), nr*c.k.kStep)
+				t.lookAhead(i, count, p-p0, p1-p0, w.nextPanel(p+p1-p0, t.b), nr*c.k.kStep)
 				if t.scalesAhead = 0; i == 0 {
 					t.scalesAhead = (p1 - p0) * w.groups * nr * 4
 				}

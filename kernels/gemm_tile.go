@@ -32,13 +32,19 @@ type tile struct {
 	scalesAhead int // 176: distance from scale and comp of what each group prefetches: those of the next panel
 }
 
-// lookAhead sets what tile i of a panel prefetches of the next panel, which is distance bytes away. A step of the panel is
-// several cache lines, and the first two tiles take every other one; so what is in memory arrives while there is work.
-func (t *tile) lookAhead(i, distance, step int) {
+// lookAhead sets what tile i of count strips prefetches of the panel that follows panel number p of panels, which is distance
+// bytes away. A step of the panel is several cache lines, and two strips take every other one. They are as late as may be,
+// so that A, passing by, does not push out what was prefetched; and where there are many strips, each does some panels only,
+// so that what is in memory arrives while there is work.
+func (t *tile) lookAhead(i, count, p, panels, distance, step int) {
 	const line = 64
 	t.ahead = 0
-	if i < 2 && i*line < step {
-		t.ahead = distance + i*line
+	turns := max(min(count/2, panels), 1)
+	if i -= max(count-2*turns, 0); i < 0 || p%turns != i/2 {
+		return
+	}
+	if half := i % 2 * line; half < step {
+		t.ahead = distance + half
 	}
 }
 
