@@ -47,7 +47,7 @@ func (a *Attention) block(scratch []float32, width int) (b attentionBlock) {
 }
 
 // gather finds the keys and values of a head. Rows of a fused matrix may lie apart by a multiple of the cache's size, so
-// that they push each other out of it: what is read for several blocks of queries is copied to rows without gaps.
+// that they push each other out of it: what is read for more than two blocks of queries is copied to rows without gaps.
 func (s *attentionBlock) gather(a *Attention, b, kvHead, keys int, copied bool) {
 	s.keys, s.keyRow = a.K.at(b, 0, kvHead), a.K.Row
 	s.values, s.valueRow = a.V.at(b, 0, kvHead), a.V.Row
@@ -74,7 +74,7 @@ func (a *Attention) attendBlocked(b, h, q0, q1, lanes int, scratch []float32) {
 		s.factors[i] = a.scale()
 	}
 	if total := a.keyCount(b, q1-1); total > 0 { // the last query sees the most
-		s.gather(a, b, h/(a.Heads/a.kvHeads()), total, q1-q0 > width)
+		s.gather(a, b, h/(a.Heads/a.kvHeads()), total, q1-q0 > 2*width)
 	}
 	for q0 < q1 {
 		vectors := ceilDiv(q1-q0, lanes)
