@@ -145,14 +145,7 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 	switch im.ModelType() {
 	case "clip":
 		hasVision, hasText = true, true
-		if err = im.Config(&c); err == nil {
-			// Older files hold the towers' settings twice; transformers lets these override the others.
-			err = im.Config(&struct {
-				Vision *clipVision `json:"vision_config_dict"`
-				Text   *clipText   `json:"text_config_dict"`
-			}{&c.Vision, &c.Text})
-		}
-		c.Vision.ProjectionDim, c.Text.ProjectionDim = c.ProjectionDim, c.ProjectionDim
+		c, err = im.clipConfig()
 	case "clip_vision_model":
 		hasVision = true
 		err = im.Config(&c.Vision)
@@ -200,6 +193,30 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 	return &graph.Model{Graph: g, Pipeline: p}, err
 }
 
+// clipConfig reads the config.json of a model of two towers. Older files hold the towers' settings twice: transformers
+// completes these by its defaults and lets them replace the others.
+func (im *Import) clipConfig() (clipConfig, error) {
+	c, older := defaultCLIP(), defaultCLIP()
+	if err := im.Config(&c); err != nil {
+		return c, err
+	}
+	dicts := struct {
+		Vision *clipVision `json:"vision_config_dict"`
+		Text   *clipText   `json:"text_config_dict"`
+	}{&older.Vision, &older.Text}
+	if err := im.Config(&dicts); err != nil {
+		return c, err
+	}
+	if im.HasConfig("vision_config_dict") && dicts.Vision != nil {
+		c.Vision = *dicts.Vision
+	}
+	if im.HasConfig("text_config_dict") && dicts.Text != nil {
+		c.Text = *dicts.Text
+	}
+	c.Vision.ProjectionDim, c.Text.ProjectionDim = c.ProjectionDim, c.ProjectionDim
+	return c, nil
+}
+
 func prefixIf(both bool, prefix string) string {
 	if both {
 		return prefix
@@ -245,9 +262,13 @@ func (v *clipVision) features(b *graph.Builder, pixels *graph.Node, prefix strin
 	stem := "vision_model.post_layernorm"
 	var pooled *graph.Node
 	switch {
-	case v.normAfterPool && v.meanPool:
-		pooled = b.LayerNorm(b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, b.Slice(x, 1, 1, 0)), stem, v.HiddenSize, v.Eps)
-	case v.normAfterPool || !v.meanPool:
+	case v.normAfterPool:
+		pooled = b.Token(x, 0)
+		if v.meanPool {
+			pooled = b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, b.Slice(x, 1, 1, 0))
+		}
+		pooled = b.Name(b.LayerNorm(pooled, stem, v.HiddenSize, v.Eps), prefix+"ln_post")
+	case !v.meanPool:
 		// The norm of the class token alone; that of every token is computed where it is asked for.
 		pooled = b.LayerNorm(b.Token(x, 0), stem, v.HiddenSize, v.Eps)
 		b.Name(b.LayerNorm(x, stem, v.HiddenSize, v.Eps), prefix+"ln_post")

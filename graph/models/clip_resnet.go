@@ -179,6 +179,14 @@ func buildOpenCLIPResNet(im *Import) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s: vision_cfg.head_width is %d", openCLIPFile, o.Vision.HeadWidth)
 	}
 	r.Heads = r.Width * 32 / o.Vision.HeadWidth
+	size, err := o.imageSize()
+	if err != nil {
+		return nil, err
+	}
+	if size[0] != size[1] {
+		return nil, fmt.Errorf("%s: vision_cfg.image_size is %d x %d: expected a square for a ResNet", openCLIPFile, size[0], size[1])
+	}
+	r.ImageSize = size[0]
 	t, err := o.text()
 	if err != nil {
 		return nil, err

@@ -36,11 +36,16 @@ func (im *Import) imagePipeline(own *pipeline.Image) (*pipeline.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := pipeline.ImageFromPreprocessorConfig(raw)
-	if err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json: %w", err)
-	}
-	return p, nil
+	return pipeline.ImageOfProcessorClass(raw, imageProcessors[im.ModelType()])
+}
+
+// imageProcessors are the classes that transformers takes for a model_type where preprocessor_config.json names none
+// (models/auto/image_processing_auto.py).
+var imageProcessors = map[string]string{
+	"clip": "CLIPImageProcessor", "clip_vision_model": "CLIPImageProcessor", "llava": "CLIPImageProcessor",
+	"siglip": "SiglipImageProcessor", "siglip_vision_model": "SiglipImageProcessor",
+	"blip": "BlipImageProcessor", "blip-2": "BlipImageProcessor", "instructblip": "BlipImageProcessor",
+	"llava_next": "LlavaNextImageProcessor", "idefics2": "Idefics2ImageProcessor", "vilt": "ViltImageProcessor",
 }
 
 // pixels adds the input of a vision tower: the pixels 0..255 that preprocessing gives, normalised inside the graph, so

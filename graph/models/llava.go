@@ -26,11 +26,11 @@ var _ = Register(&System{
 			return im.ModelType() == "llava" && im.HasAny("*multi_modal_projector.linear_1.weight")
 		}},
 		{Name: "original", Looked: "config.json with mm_vision_tower, tensors mm_projector.*", Recognise: func(im *Import) bool {
-			if !im.HasConfig("mm_vision_tower") || !im.HasAny("*mm_projector.*") {
+			var c llavaConfig
+			if !im.HasConfig("mm_vision_tower") || im.Config(&c) != nil {
 				return false
 			}
-			var c llavaConfig
-			return im.Config(&c) == nil && (c.layers() > 0 || c.ProjectorType == "identity")
+			return c.layers() > 0 && im.HasAny("*mm_projector.*") || c.ProjectorType == "identity"
 		}},
 	},
 	Build: func(im *Import) (*graph.Model, error) {
@@ -48,22 +48,43 @@ func (im *Import) languageModel(patterns ...string) {
 	}
 }
 
-// features selects what the projector sees of a CLIP tower: hidden state number layer, counted from the end if negative,
-// with or without the class token.
-func (v *clipVision) selected(b *graph.Builder, pixels *graph.Node, layer int, classToken bool) *graph.Node {
-	if layer < 0 {
-		layer += v.Layers + 1
-	}
-	if layer < 0 || layer > v.Layers {
-		b.Fail(fmt.Errorf("config: the vision feature layer is %d of a tower of %d layers", layer, v.Layers))
-		return pixels
-	}
+// selected is what the projector sees of a CLIP tower: the hidden states of these numbers, counted from the end if negative,
+// with or without the class token, one behind the other in each token.
+func (v *clipVision) selected(b *graph.Builder, pixels *graph.Node, layers []int, classToken bool) *graph.Node {
 	v.features(b, pixels, "vision.") // the layers behind the selected one are there for those who ask for them
-	x := b.Named(fmt.Sprintf("vision.hidden_state.%d", layer))
-	if !classToken {
-		x = b.Slice(x, 1, 1, 0)
+	var parts []*graph.Node
+	for _, layer := range layers {
+		n := layer
+		if n < 0 {
+			n += v.Layers + 1
+		}
+		if n < 0 || n > v.Layers {
+			b.Fail(fmt.Errorf("config: the vision feature layer is %d of a tower of %d layers", layer, v.Layers))
+			return pixels
+		}
+		x := b.Named(fmt.Sprintf("vision.hidden_state.%d", n))
+		if !classToken {
+			x = b.Slice(x, 1, 1, 0)
+		}
+		parts = append(parts, x)
+	}
+	x := parts[0]
+	if len(parts) > 1 {
+		x = b.Concat(2, parts...)
 	}
 	return b.Name(x, "selected_features")
+}
+
+// featureLayers reads the numbers of the hidden states that a projector sees: one, or in newer configurations several.
+func featureLayers(raw json.RawMessage) ([]int, error) {
+	layers := []int{-2}
+	if len(raw) == 0 || string(raw) == "null" || json.Unmarshal(raw, &layers[0]) == nil {
+		return layers, nil
+	}
+	if json.Unmarshal(raw, &layers) != nil || len(layers) == 0 {
+		return nil, fmt.Errorf("config: vision_feature_layer is %s; expected a number or a list of them", raw)
+	}
+	return layers, nil
 }
 
 func buildLLaVA(im *Import) (*graph.Model, error) {
@@ -84,7 +105,7 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	if t := c.Vision.ModelType; t != "" && t != "clip_vision_model" {
 		return nil, fmt.Errorf("config: vision_config.model_type is %q; LLaVA towers known here are clip_vision_model", t)
 	}
-	layer, err := number(c.FeatureLayer, "vision_feature_layer", -2)
+	layers, err := featureLayers(c.FeatureLayer)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +129,8 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	im.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
 
 	b := graph.NewBuilder(im.Params(table, ""))
-	x := c.Vision.selected(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), layer, c.Strategy == "full")
-	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", c.Vision.HiddenSize, c.Text.HiddenSize), "projector.linear_1")
+	x := c.Vision.selected(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), layers, c.Strategy == "full")
+	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", len(layers)*c.Vision.HiddenSize, c.Text.HiddenSize), "projector.linear_1")
 	x = b.LinearIf(c.Bias, b.Act(x, act), "multi_modal_projector.linear_2", c.Text.HiddenSize, c.Text.HiddenSize)
 	b.Output(x, graph.Projector, "image_features")
 	g, err := b.Graph()
@@ -155,7 +176,14 @@ func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	v := defaultCLIP().Vision
-	if err := tower.Config(&v); err != nil {
+	if tower.ModelType() == "clip" { // a model of two towers, as published
+		var whole clipConfig
+		whole, err = tower.clipConfig()
+		v = whole.Vision
+	} else {
+		err = tower.Config(&v)
+	}
+	if err != nil {
 		return nil, err
 	}
 	image, err := tower.imagePipeline(pipeline.ImageOpenAICLIP(v.ImageSize))
@@ -173,7 +201,7 @@ func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
 	im.languageModel("model.layers.*", "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
 
 	b := graph.NewBuilder(weights)
-	x := v.selected(b, im.pixels(b, image, v.Channels, v.size(im)), c.SelectLayer, c.SelectFeature == "cls_patch")
+	x := v.selected(b, im.pixels(b, image, v.Channels, v.size(im)), []int{c.SelectLayer}, c.SelectFeature == "cls_patch")
 
 	// The projector's tensors are in the language model's checkpoint.
 	stem := "model.mm_projector"

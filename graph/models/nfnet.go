@@ -35,6 +35,7 @@ type nfnetConfig struct {
 	StdConvEps   float64 `json:"std_conv_eps"`
 	Act          string  `json:"act_layer"`
 	OutputStride int     `json:"output_stride"`
+	GlobalPool   string  `json:"global_pool"`
 }
 
 // nonlinearityGamma are the gains by which activations keep unit variance (deepmind-research nfnets/base.py).
@@ -59,7 +60,10 @@ func buildNFNet(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &nfnetConfig{Alpha: 0.2, StemType: "3x3", AttnGain: 2, StdConvEps: 1e-5, Act: "silu", OutputStride: 32}
+	c := &nfnetConfig{Alpha: 0.2, StemType: "3x3", AttnGain: 2, StdConvEps: 1e-5, Act: "silu", OutputStride: 32, GlobalPool: "avg"}
+	if cfg.GlobalPool != nil {
+		c.GlobalPool = *cfg.GlobalPool
+	}
 	if err := timmArguments(im.timmArchitecture(), c, cfg.ModelArgs); err != nil {
 		return nil, err
 	}
@@ -70,12 +74,18 @@ func buildNFNet(im *Import) (*graph.Model, error) {
 	if c.OutputStride != 32 {
 		return nil, fmt.Errorf("config: model_args.output_stride is %d; only 32 is supported", c.OutputStride)
 	}
+	if c.GlobalPool != "avg" {
+		return nil, fmt.Errorf("config: global_pool is %q; only avg is supported", c.GlobalPool)
+	}
 	act, err := activation("model_args.act_layer", c.Act)
 	if err != nil {
 		return nil, err
 	}
 	n := &nfnet{Builder: graph.NewBuilder(im.Params(nil, "")), im: im, c: c, act: act, gamma: gamma}
 	hw := cfg.inputSize()
+	if hw == (pair{}) {
+		hw = pair{224, 224}
+	}
 	if im.Options.ImageSize != [2]int{} {
 		hw = im.Options.ImageSize
 	}

@@ -96,6 +96,17 @@ func (im *Import) openCLIP() (*openCLIPConfig, error) {
 	}{c})
 }
 
+// imageSize returns the height and width of the vision tower's images.
+func (o *openCLIPConfig) imageSize() (pair, error) {
+	size := pair{224, 224}
+	if len(o.Vision.ImageSize) > 0 {
+		if err := size.UnmarshalJSON(o.Vision.ImageSize); err != nil {
+			return size, fmt.Errorf("%s: vision_cfg.image_size: %w", openCLIPFile, err)
+		}
+	}
+	return size, nil
+}
+
 // number reads an option that is a single number here, def where it is absent.
 func number(raw json.RawMessage, key string, def int) (int, error) {
 	if len(raw) == 0 || string(raw) == "null" {
@@ -124,11 +135,9 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 	if v.Layers, err = number(o.Vision.Layers, "vision_cfg.layers", 12); err != nil {
 		return nil, err
 	}
-	image := pair{224, 224}
-	if len(o.Vision.ImageSize) > 0 {
-		if err := image.UnmarshalJSON(o.Vision.ImageSize); err != nil {
-			return nil, fmt.Errorf("%s: vision_cfg.image_size: %w", openCLIPFile, err)
-		}
+	image, err := o.imageSize()
+	if err != nil {
+		return nil, err
 	}
 	// A checkpoint of another size than the configuration's is interpolated when it is loaded.
 	v.ImageSize, v.trained, v.positions = image[0], [2]int(image), timmBicubic
@@ -227,8 +236,10 @@ func (im *Import) openCLIPNames() Names {
 		table = customTextNames()
 	}
 	// With a bias, the projection is a layer like others.
-	if im.HasTensor("text.text_projection.weight") {
-		table = append(Names{{"text_projection.*", "text.text_projection.*"}}, table...)
+	for _, stem := range []string{"text.text_projection", "text_projection"} {
+		if im.HasTensor(stem + ".weight") {
+			table = append(Names{{"text_projection.*", stem + ".*"}}, table...)
+		}
 	}
 	return table
 }

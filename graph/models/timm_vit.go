@@ -35,7 +35,6 @@ type vitArgs struct {
 	// What the constructors differ in, and what other projects' variants of them have.
 	poolsPrefix    bool    // attention pooling sees class and register tokens too
 	mlpNormEps     float64 // of the norm inside a plain MLP; 0: as the others
-	trainedGrid    [2]int  // of the stored positions, where they are no square
 	positions      interpolation
 	featureName    string // of the normed tokens
 	pooledName     string // of the pooled token after fc_norm; "" for none
@@ -445,8 +444,9 @@ func (t *vitTower) pooled(x *graph.Node) *graph.Node {
 			normed = tail(normed)
 		}
 		x = t.attentionPool(normed)
-	case pool == "token":
-		// The norm of the class token alone.
+	case pool == "token" || pool == "map":
+		// The norm of the first token alone. open_clip drops the attention pooling where it adds a projection, and the
+		// first token is what timm then takes.
 		if x = b.Token(x, 0); t.has("norm.weight") {
 			x = t.norm(x, "norm", d)
 		}

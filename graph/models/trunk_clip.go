@@ -21,11 +21,8 @@ func buildTrunkCLIP(im *Import) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s: vision_cfg: %w", openCLIPFile, err)
 	}
 	args.GlobalPool = o.Vision.TimmPool
-	args.ImgSize = pair{224, 224}
-	if len(o.Vision.ImageSize) > 0 {
-		if err := args.ImgSize.UnmarshalJSON(o.Vision.ImageSize); err != nil {
-			return nil, fmt.Errorf("%s: vision_cfg.image_size: %w", openCLIPFile, err)
-		}
+	if args.ImgSize, err = o.imageSize(); err != nil {
+		return nil, err
 	}
 	args.prefix, args.featureName, args.mapName, args.pooledName = "vision.", "norm", "map", ""
 	text, err := o.text()

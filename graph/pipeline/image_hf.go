@@ -88,6 +88,9 @@ func (s hfSize) shortest() hfSize {
 type hfChannels []float64
 
 func (c *hfChannels) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var one float64
 	if json.Unmarshal(b, &one) == nil {
 		*c = hfChannels{one, one, one}
@@ -144,6 +147,11 @@ func ImageProcessorTypes() []string { return slices.Sorted(maps.Keys(hfImageProc
 // feature_extractor_type of older files, decides on the meaning and on the defaults. The "Fast" variants of the classes
 // are read as the classes themselves (the torchvision arithmetic of the former differs by at most a level or so).
 func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
+	return ImageOfProcessorClass(config, "")
+}
+
+// ImageOfProcessorClass is ImageFromPreprocessorConfig for a file that may name no class: it then is one of the given class.
+func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	var c hfImage
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("preprocessor_config.json: %w", err)
@@ -151,6 +159,9 @@ func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 	name := c.ImageProcessorType
 	if name == "" {
 		name = strings.Replace(c.FeatureExtractorType, "FeatureExtractor", "ImageProcessor", 1)
+	}
+	if name == "" {
+		name = class
 	}
 	build := hfImageProcessors[strings.TrimSuffix(name, "Fast")]
 	if build == nil {

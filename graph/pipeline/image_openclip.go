@@ -6,17 +6,17 @@ import (
 )
 
 // ImageFromOpenCLIPConfig reads an open_clip_config.json and returns open_clip's image_transform_v2 for evaluation:
-// preprocess_cfg with size (by default the vision tower's image_size), mean and std (by default CLIP's), interpolation,
-// resize_mode shortest, longest or squash, and fill_color.
+// the vision tower's image_size, which overrules preprocess_cfg's size, and of preprocess_cfg mean and std (by default
+// CLIP's), interpolation, resize_mode shortest, longest or squash, and fill_color.
 func ImageFromOpenCLIPConfig(config []byte) (*Image, error) {
 	var c struct {
 		ModelCfg struct {
 			VisionCfg struct {
-				ImageSize hfSize `json:"image_size"`
+				ImageSize *hfSize `json:"image_size"`
 			} `json:"vision_cfg"`
 		} `json:"model_cfg"`
 		PreprocessCfg struct {
-			Size          *hfSize    `json:"size"`
+			Size          hfSize     `json:"size"`
 			Mean          hfChannels `json:"mean"`
 			Std           hfChannels `json:"std"`
 			Interpolation string     `json:"interpolation"`
@@ -29,7 +29,7 @@ func ImageFromOpenCLIPConfig(config []byte) (*Image, error) {
 		return fail(err)
 	}
 	pp := c.PreprocessCfg
-	size := or(pp.Size, c.ModelCfg.VisionCfg.ImageSize).square()
+	size := or(c.ModelCfg.VisionCfg.ImageSize, pp.Size).square()
 	if size.Height == 0 {
 		size = hfSize{Height: 224, Width: 224}
 	}
@@ -47,7 +47,9 @@ func ImageFromOpenCLIPConfig(config []byte) (*Image, error) {
 	p := ImageShortestCrop(size.Height, size.Width, mean, std)
 	switch pp.ResizeMode {
 	case "", "shortest":
-		p.Steps[0].Filter = filter
+		if size.Height == size.Width {
+			p.Steps[0].Filter = filter
+		} // else the original leaves the interpolation out, and its default, bicubic, stays
 	case "longest":
 		if pp.FillColor < 0 || pp.FillColor > 255 {
 			return fail(fmt.Errorf("fill_color %d: expected 0 to 255", pp.FillColor))

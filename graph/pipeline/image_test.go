@@ -109,7 +109,7 @@ func TestImageTimm(t *testing.T) {
 	for config, want := range map[string]ImageStep{
 		`{"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0.9}}`:                        {Op: ResizeShortest, Filter: Bicubic, Shortest: 248},
 		`{"input_size": [3, 224, 224], "interpolation": "bilinear"}`:                                {Op: ResizeShortest, Filter: Bilinear, Shortest: 256},
-		`{"pretrained_cfg": {"input_size": [3, 224, 192], "crop_pct": 1}}`:                          {Op: ResizeCover, Filter: Bicubic, Height: 224, Width: 192},
+		`{"pretrained_cfg": {"input_size": [3, 224, 192], "crop_pct": 1}}`:                          {Op: ResizeCover, Filter: Bilinear, Height: 224, Width: 192},
 		`{"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0.9, "crop_mode": "squash"}}`: {Op: ResizeExact, Filter: Bicubic, Height: 248, Width: 248},
 		`{"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0.9, "crop_mode": "border"}}`: {Op: ResizeInside, Filter: Bicubic, Height: 248, Width: 248},
 	} {
@@ -141,9 +141,9 @@ func TestImageOpenCLIP(t *testing.T) {
 	filled.Fill = []uint8{9, 9, 9}
 	for pp, want := range map[string][]ImageStep{
 		``: {{Op: ResizeCover, Filter: Bicubic, Height: 48, Width: 96}, crop},
-		`"size": 20, "interpolation": "bilinear"`:   {{Op: ResizeShortest, Filter: Bilinear, Shortest: 20}, {Op: CenterCrop, Height: 20, Width: 20, HalfEven: true}},
-		`"resize_mode": "longest", "fill_color": 9`: {{Op: ResizeInside, Filter: Bicubic, Height: 48, Width: 96}, filled},
-		`"resize_mode": "squash"`:                   {{Op: ResizeExact, Filter: Bicubic, Height: 48, Width: 96}},
+		`"size": 20, "interpolation": "bilinear", "mean": null, "std": null`: {{Op: ResizeCover, Filter: Bicubic, Height: 48, Width: 96}, crop},
+		`"resize_mode": "longest", "fill_color": 9`:                          {{Op: ResizeInside, Filter: Bicubic, Height: 48, Width: 96}, filled},
+		`"resize_mode": "squash"`:                                            {{Op: ResizeExact, Filter: Bicubic, Height: 48, Width: 96}},
 	} {
 		p, err := ImageFromOpenCLIPConfig(config(pp))
 		if err != nil {
@@ -157,8 +157,30 @@ func TestImageOpenCLIP(t *testing.T) {
 			t.Errorf("%s: %+v", pp, p)
 		}
 	}
+	square, err := ImageFromOpenCLIPConfig([]byte(`{"preprocess_cfg": {"size": 20, "interpolation": "bilinear"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []ImageStep{{Op: ResizeShortest, Filter: Bilinear, Shortest: 20}, {Op: CenterCrop, Height: 20, Width: 20, HalfEven: true}}
+	if d := cmp.Diff(want, square.Steps); d != "" {
+		t.Error(d)
+	}
 	if _, err := ImageFromOpenCLIPConfig(config(`"resize_mode": "none"`)); err == nil {
 		t.Error(`resize_mode "none" was taken`)
+	}
+}
+
+// TestImageOfProcessorClass: a class that the file names counts, else the one given.
+func TestImageOfProcessorClass(t *testing.T) {
+	for config, op := range map[string]ImageOp{
+		`{"size": 20}`: ResizeExact,
+		`{"size": 20, "image_processor_type": "CLIPImageProcessor"}`:     ResizeShortest,
+		`{"size": 20, "feature_extractor_type": "CLIPFeatureExtractor"}`: ResizeShortest,
+	} {
+		p, err := ImageOfProcessorClass([]byte(config), "SiglipImageProcessor")
+		if err != nil || p.Steps[0].Op != op {
+			t.Errorf("%s: %+v, %v", config, p, err)
+		}
 	}
 }
 

@@ -82,7 +82,8 @@ func (c *timmConfig) image() (*Image, error) {
 	case "", "center":
 		resize = ImageStep{Op: ResizeShortest, Filter: filter, Shortest: scaledHeight}
 		if scaledHeight != scaledWidth {
-			resize = ImageStep{Op: ResizeCover, Filter: filter, Height: scaledHeight, Width: scaledWidth}
+			// Here timm leaves the interpolation out, so that its default holds.
+			resize = ImageStep{Op: ResizeCover, Filter: Bilinear, Height: scaledHeight, Width: scaledWidth}
 		}
 	default:
 		return nil, fmt.Errorf("crop_mode %q: expected center, squash or border", c.CropMode)
