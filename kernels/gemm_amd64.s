@@ -24069,7 +24069,7 @@ loop:
 	RET
 
 // func quantize8AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
-// Requires: AVX, AVX2, AVX512F
+// Requires: AVX, AVX2, AVX512F, MMX+
 TEXT ·quantize8AVX512(SB), NOSPLIT, $0-44
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -24078,24 +24078,24 @@ TEXT ·quantize8AVX512(SB), NOSPLIT, $0-44
 	VBROADCASTSS zero+28(FP), Z1
 	VBROADCASTSS lo+32(FP), Z2
 	VBROADCASTSS hi+36(FP), Z3
-	MOVL         $0x4e800000, AX
-	VMOVD        AX, X4
-	VPBROADCASTD X4, Z4
-	MOVL         $0xce800000, AX
-	VMOVD        AX, X5
-	VPBROADCASTD X5, Z5
+	VPSUBD       Z1, Z2, Z5
+	VPSUBD       Z1, Z3, Z4
+	VCVTDQ2PS    Z5, Z5
+	VCVTDQ2PS    Z4, Z4
 	VPXORD       Z6, Z6, Z6
+	LEAQ         (SI)(CX*4), DX
+	SUBQ         SI, DX
 
 loop:
+	PREFETCHT0    (SI)(DX*1)
 	VMULPS        (SI), Z0, Z7
 	VMAXPS        Z5, Z7, Z7
 	VMINPS        Z4, Z7, Z7
 	VCVTPS2DQ     Z7, Z7
 	VPADDD        Z1, Z7, Z7
-	VPMAXSD       Z2, Z7, Z7
-	VPMINSD       Z3, Z7, Z7
 	VPADDD        Z7, Z6, Z6
-	VPMOVDB       Z7, (DI)
+	VPMOVDB       Z7, X7
+	VMOVDQU       X7, (DI)
 	ADDQ          $0x40, SI
 	ADDQ          $0x10, DI
 	SUBQ          $0x10, CX
@@ -24114,7 +24114,7 @@ loop:
 	RET
 
 // func quantize16AVX512(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
-// Requires: AVX, AVX2, AVX512F
+// Requires: AVX, AVX2, AVX512F, MMX+
 TEXT ·quantize16AVX512(SB), NOSPLIT, $0-44
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -24123,22 +24123,21 @@ TEXT ·quantize16AVX512(SB), NOSPLIT, $0-44
 	VBROADCASTSS zero+28(FP), Z1
 	VBROADCASTSS lo+32(FP), Z2
 	VBROADCASTSS hi+36(FP), Z3
-	MOVL         $0x4e800000, AX
-	VMOVD        AX, X4
-	VPBROADCASTD X4, Z4
-	MOVL         $0xce800000, AX
-	VMOVD        AX, X5
-	VPBROADCASTD X5, Z5
+	VPSUBD       Z1, Z2, Z5
+	VPSUBD       Z1, Z3, Z4
+	VCVTDQ2PS    Z5, Z5
+	VCVTDQ2PS    Z4, Z4
 	VPXORD       Z6, Z6, Z6
+	LEAQ         (SI)(CX*4), DX
+	SUBQ         SI, DX
 
 loop:
+	PREFETCHT0    (SI)(DX*1)
 	VMULPS        (SI), Z0, Z7
 	VMAXPS        Z5, Z7, Z7
 	VMINPS        Z4, Z7, Z7
 	VCVTPS2DQ     Z7, Z7
 	VPADDD        Z1, Z7, Z7
-	VPMAXSD       Z2, Z7, Z7
-	VPMINSD       Z3, Z7, Z7
 	VPADDD        Z7, Z6, Z6
 	VPMOVDW       Z7, (DI)
 	ADDQ          $0x40, SI
@@ -24221,7 +24220,7 @@ loop:
 	RET
 
 // func quantize8AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·quantize8AVX2(SB), NOSPLIT, $0-44
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -24230,25 +24229,24 @@ TEXT ·quantize8AVX2(SB), NOSPLIT, $0-44
 	VBROADCASTSS zero+28(FP), Y1
 	VBROADCASTSS lo+32(FP), Y2
 	VBROADCASTSS hi+36(FP), Y3
-	MOVL         $0x4e800000, AX
-	VMOVD        AX, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0xce800000, AX
-	VMOVD        AX, X5
-	VPBROADCASTD X5, Y5
+	VPSUBD       Y1, Y2, Y5
+	VPSUBD       Y1, Y3, Y4
+	VCVTDQ2PS    Y5, Y5
+	VCVTDQ2PS    Y4, Y4
 	MOVL         $0x000000ff, AX
 	VMOVD        AX, X8
 	VPBROADCASTD X8, Y8
 	VPXOR        Y6, Y6, Y6
+	LEAQ         (SI)(CX*4), DX
+	SUBQ         SI, DX
 
 loop:
+	PREFETCHT0   (SI)(DX*1)
 	VMULPS       (SI), Y0, Y7
 	VMAXPS       Y5, Y7, Y7
 	VMINPS       Y4, Y7, Y7
 	VCVTPS2DQ    Y7, Y7
 	VPADDD       Y1, Y7, Y7
-	VPMAXSD      Y2, Y7, Y7
-	VPMINSD      Y3, Y7, Y7
 	VPADDD       Y7, Y6, Y6
 	VPAND        Y8, Y7, Y7
 	VEXTRACTI128 $0x01, Y7, X9
@@ -24271,7 +24269,7 @@ loop:
 	RET
 
 // func quantize16AVX2(dst *byte, x *float32, n int, inv float32, zero int32, lo int32, hi int32) (sum int32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·quantize16AVX2(SB), NOSPLIT, $0-44
 	MOVQ         dst+0(FP), DI
 	MOVQ         x+8(FP), SI
@@ -24280,22 +24278,21 @@ TEXT ·quantize16AVX2(SB), NOSPLIT, $0-44
 	VBROADCASTSS zero+28(FP), Y1
 	VBROADCASTSS lo+32(FP), Y2
 	VBROADCASTSS hi+36(FP), Y3
-	MOVL         $0x4e800000, AX
-	VMOVD        AX, X4
-	VPBROADCASTD X4, Y4
-	MOVL         $0xce800000, AX
-	VMOVD        AX, X5
-	VPBROADCASTD X5, Y5
+	VPSUBD       Y1, Y2, Y5
+	VPSUBD       Y1, Y3, Y4
+	VCVTDQ2PS    Y5, Y5
+	VCVTDQ2PS    Y4, Y4
 	VPXOR        Y6, Y6, Y6
+	LEAQ         (SI)(CX*4), DX
+	SUBQ         SI, DX
 
 loop:
+	PREFETCHT0   (SI)(DX*1)
 	VMULPS       (SI), Y0, Y7
 	VMAXPS       Y5, Y7, Y7
 	VMINPS       Y4, Y7, Y7
 	VCVTPS2DQ    Y7, Y7
 	VPADDD       Y1, Y7, Y7
-	VPMAXSD      Y2, Y7, Y7
-	VPMINSD      Y3, Y7, Y7
 	VPADDD       Y7, Y6, Y6
 	VEXTRACTI128 $0x01, Y7, X9
 	VPACKSSDW    X9, X7, X9

@@ -90,24 +90,31 @@ func (t *target) quantize(bytes int) {
 	broadcast("zero", zero)
 	broadcast("lo", lo)
 	broadcast("hi", hi)
-	t.ones(most, 0x4e800000) // 2^30
-	t.ones(least, 0xce800000)
+	// Clamping before rounding is the same, since the bounds are whole numbers.
+	VPSUBD(zero, lo, least)
+	VPSUBD(zero, hi, most)
+	VCVTDQ2PS(least, least)
+	VCVTDQ2PS(most, most)
 	if !t.zmm && bytes == 1 {
 		t.ones(bits, 255)
 	}
 	t.zero(sum)
+	// What follows is prefetched: the next row, which the processor, going by pages, does not foresee.
+	ahead := reg.RDX
+	LEAQ(Mem{Base: x, Index: n, Scale: 4}, ahead)
+	SUBQ(x, ahead)
 	Label("loop")
+	PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1})
 	VMULPS(at(x, 0), inv, p)
 	VMAXPS(least, p, p) // NaN becomes least
 	VMINPS(most, p, p)
 	VCVTPS2DQ(p, p)
 	VPADDD(zero, p, p)
-	VPMAXSD(lo, p, p)
-	VPMINSD(hi, p, p)
 	VPADDD(p, sum, sum)
 	switch {
 	case t.zmm && bytes == 1:
-		VPMOVDB(p, at(dst, 0))
+		VPMOVDB(p, p.AsX())
+		VMOVDQU(p.AsX(), at(dst, 0))
 	case t.zmm:
 		VPMOVDW(p, at(dst, 0))
 	default:
