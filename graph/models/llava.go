@@ -48,22 +48,21 @@ func (im *Import) languageModel(patterns ...string) {
 	}
 }
 
-// selected is what the projector sees of a CLIP tower: the hidden states of these numbers, counted from the end if negative,
-// with or without the class token, one behind the other in each token.
-func (v *clipVision) selected(b *graph.Builder, pixels *graph.Node, layers []int, classToken bool) *graph.Node {
-	v.features(b, pixels, "vision.") // the layers behind the selected one are there for those who ask for them
+// selectFeatures returns what the projector sees of a vision tower of some depth: the hidden states of these numbers, counted
+// from the end if negative, with or without the first token, one behind the other in each token.
+func selectFeatures(b *graph.Builder, layers []int, depth int, firstToken bool) *graph.Node {
 	var parts []*graph.Node
 	for _, layer := range layers {
 		n := layer
 		if n < 0 {
-			n += v.Layers + 1
+			n += depth + 1
 		}
-		if n < 0 || n > v.Layers {
-			b.Fail(fmt.Errorf("config: the vision feature layer is %d of a tower of %d layers", layer, v.Layers))
-			return pixels
+		if n < 0 || n > depth {
+			b.Fail(fmt.Errorf("config: the vision feature layer is %d of a tower of %d layers", layer, depth))
+			n = 0
 		}
 		x := b.Named(fmt.Sprintf("vision.hidden_state.%d", n))
-		if !classToken {
+		if !firstToken {
 			x = b.Slice(x, 1, 1, 0)
 		}
 		parts = append(parts, x)
@@ -87,23 +86,63 @@ func featureLayers(raw json.RawMessage) ([]int, error) {
 	return layers, nil
 }
 
+// llavaTower is a vision tower: the layers behind the selected one are built too, for those who ask for them.
+type llavaTower struct {
+	depth, width, channels int
+	size                   [2]int          // height and width of the images
+	image                  *pipeline.Image // where the folder does not say
+	build                  func(b *graph.Builder, pixels *graph.Node)
+}
+
+// llavaTower reads vision_config.
+func (im *Import) llavaTower() (*llavaTower, error) {
+	var kind struct {
+		Vision struct {
+			ModelType string `json:"model_type"`
+		} `json:"vision_config"`
+	}
+	if err := im.Config(&kind); err != nil {
+		return nil, err
+	}
+	switch kind.Vision.ModelType {
+	case "", "clip_vision_model":
+		c := struct {
+			Vision clipVision `json:"vision_config"`
+		}{defaultCLIP().Vision}
+		err := im.Config(&c)
+		v := &c.Vision
+		return &llavaTower{v.Layers, v.HiddenSize, v.Channels, v.size(im), pipeline.ImageOpenAICLIP(v.ImageSize),
+			func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, "vision.") }}, err
+	case "siglip_vision_model":
+		c := struct {
+			Vision siglipVision `json:"vision_config"`
+		}{defaultSigLIP().Vision}
+		err := im.Config(&c)
+		v := &c.Vision
+		size := im.imageSize([2]int{v.ImageSize, v.ImageSize})
+		return &llavaTower{v.Layers, v.HiddenSize, v.Channels, size, pipeline.ImageSquash(v.ImageSize, v.ImageSize, pipeline.HalfMean, pipeline.HalfStd),
+			func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, size, "vision.") }}, err
+	}
+	return nil, fmt.Errorf("config: vision_config.model_type is %q; LLaVA's towers are clip_vision_model and siglip_vision_model", kind.Vision.ModelType)
+}
+
 func buildLLaVA(im *Import) (*graph.Model, error) {
 	c := struct {
-		Vision clipVision `json:"vision_config"`
-		Text   struct {
+		Text struct {
 			HiddenSize int `json:"hidden_size"`
 		} `json:"text_config"`
 		FeatureLayer json.RawMessage `json:"vision_feature_layer"`
 		Strategy     string          `json:"vision_feature_select_strategy"`
 		Act          string          `json:"projector_hidden_act"`
 		Bias         bool            `json:"multimodal_projector_bias"`
-	}{Vision: defaultCLIP().Vision, Strategy: "default", Act: "gelu", Bias: true}
+	}{Strategy: "default", Act: "gelu", Bias: true}
 	c.Text.HiddenSize = 4096
 	if err := im.Config(&c); err != nil {
 		return nil, err
 	}
-	if t := c.Vision.ModelType; t != "" && t != "clip_vision_model" {
-		return nil, fmt.Errorf("config: vision_config.model_type is %q; LLaVA towers known here are clip_vision_model", t)
+	tower, err := im.llavaTower()
+	if err != nil {
+		return nil, err
 	}
 	layers, err := featureLayers(c.FeatureLayer)
 	if err != nil {
@@ -116,7 +155,7 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := im.imagePipeline(pipeline.ImageOpenAICLIP(c.Vision.ImageSize))
+	image, err := im.imagePipeline(tower.image)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +168,9 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	im.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
 
 	b := graph.NewBuilder(im.Params(table, ""))
-	x := c.Vision.selected(b, im.pixels(b, image, c.Vision.Channels, c.Vision.size(im)), layers, c.Strategy == "full")
-	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", len(layers)*c.Vision.HiddenSize, c.Text.HiddenSize), "projector.linear_1")
+	tower.build(b, im.pixels(b, image, tower.channels, tower.size))
+	x := selectFeatures(b, layers, tower.depth, c.Strategy == "full")
+	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", len(layers)*tower.width, c.Text.HiddenSize), "projector.linear_1")
 	x = b.LinearIf(c.Bias, b.Act(x, act), "multi_modal_projector.linear_2", c.Text.HiddenSize, c.Text.HiddenSize)
 	b.Output(x, graph.Projector, "image_features")
 	g, err := b.Graph()
@@ -201,7 +241,8 @@ func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
 	im.languageModel("model.layers.*", "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
 
 	b := graph.NewBuilder(weights)
-	x := v.selected(b, im.pixels(b, image, v.Channels, v.size(im)), []int{c.SelectLayer}, c.SelectFeature == "cls_patch")
+	v.features(b, im.pixels(b, image, v.Channels, v.size(im)), "vision.")
+	x := selectFeatures(b, []int{c.SelectLayer}, v.Layers, c.SelectFeature == "cls_patch")
 
 	// The projector's tensors are in the language model's checkpoint.
 	stem := "model.mm_projector"

@@ -2,11 +2,14 @@ package models
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/graphtest"
 )
 
 // TestLLaVALayers: several layers are joined in each token; weights of zero for the second leave what the first gives.
@@ -73,5 +76,36 @@ func TestLLaVATower(t *testing.T) {
 	m := open(t, dir, Options{})
 	if m.Graph.Value("image_features") != m.Graph.Value("selected_features") {
 		t.Error("image_features are not the selected features")
+	}
+}
+
+// TestLLaVASigLIP: a tower of SigLIP, all of whose patches are seen; its features are those of the tower alone.
+func TestLLaVASigLIP(t *testing.T) {
+	ts, files := golden(t, "siglip-hf-interp-48x96")
+	alone := open(t, ts.write(t, files), Options{})
+	var vision map[string]any
+	if err := json.Unmarshal([]byte(files["config.json"]), &vision); err != nil {
+		t.Fatal(err)
+	}
+	all := tensors{}
+	for name, x := range ts {
+		all["vision_tower."+name] = x
+	}
+	width := ts["vision_model.post_layernorm.weight"].Shape[0]
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, i := range []string{"1", "2"} {
+		all.random(r, "multi_modal_projector.linear_"+i+".weight", width, width)
+		all.random(r, "multi_modal_projector.linear_"+i+".bias", width)
+	}
+	files["config.json"] = edited(t, `{"model_type": "llava", "vision_feature_select_strategy": "full", "vision_feature_layer": -1}`, func(c map[string]any) {
+		c["vision_config"], c["text_config"] = vision, map[string]any{"hidden_size": width}
+	})
+	m := open(t, all.write(t, files), Options{})
+	feeds := graphtest.Feeds(t, alone.Graph)
+	last := fmt.Sprintf("hidden_state.%v", vision["num_hidden_layers"])
+	a := graphtest.Run(t, m.Graph, feeds, "selected_features")["selected_features"]
+	b := graphtest.Run(t, alone.Graph, feeds, last)[last]
+	if e := graphtest.MaxError(t, last, a, b); e != 0 {
+		t.Errorf("relative error %.2g against the tower alone", e)
 	}
 }

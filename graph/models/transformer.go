@@ -1,6 +1,8 @@
 package models
 
 import (
+	"fmt"
+
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -17,6 +19,10 @@ type encoderBlock struct {
 
 // layer builds one layer under the given name. bias, which may be nil, is added to the attention's scores.
 func (t *encoderBlock) layer(b *graph.Builder, x, bias *graph.Node, name string) *graph.Node {
+	if t.Dim%t.Heads != 0 {
+		b.Fail(fmt.Errorf("config: hidden_size %d does not split into %d heads", t.Dim, t.Heads))
+		return x
+	}
 	h := b.LayerNorm(x, name+".layer_norm1", t.Dim, t.Eps)
 	h = b.Attention(
 		b.Linear(h, name+".self_attn.q_proj", t.Dim, t.Dim),
