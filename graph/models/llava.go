@@ -186,6 +186,7 @@ type llavaConfig struct {
 	SelectFeature string `json:"mm_vision_select_feature"`
 	ProjectorType string `json:"mm_projector_type"`
 	AspectRatio   string `json:"image_aspect_ratio"`
+	MultiScale    bool   `json:"s2"`
 }
 
 var mlpProjector = regexp.MustCompile(`^mlp(\d+)x_gelu$`)
@@ -210,6 +211,9 @@ func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
 	}
 	if c.SelectFeature != "patch" && c.SelectFeature != "cls_patch" {
 		return nil, fmt.Errorf("config: mm_vision_select_feature is %q; expected patch or cls_patch", c.SelectFeature)
+	}
+	if c.MultiScale {
+		return nil, fmt.Errorf("config: s2 is true; towers that see an image in several scales are not supported")
 	}
 	tower, weights, err := im.visionTower(c.VisionTower)
 	if err != nil {

@@ -63,6 +63,10 @@ func TestLLaVATower(t *testing.T) {
 	})
 	sameOutputs(t, open(t, dir, Options{}), want, 0)
 
+	edit("config.json", func(c map[string]any) { c["s2"] = true })
+	refused(t, dir, "s2 is true")
+	edit("config.json", func(c map[string]any) { c["s2"] = false })
+
 	for _, name := range []string{"model.safetensors", "mm_projector.bin"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
