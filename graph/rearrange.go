@@ -41,12 +41,6 @@ func (p *Permutation) Identity() bool {
 	return true
 }
 
-// Inverse returns the pattern that undoes this one. It needs sizes for all axes that the input determined.
-func (o Rearrange) Inverse() Rearrange {
-	l, r, _ := strings.Cut(o.Pattern, "->")
-	return Rearrange{Pattern: strings.TrimSpace(r) + " -> " + strings.TrimSpace(l), Sizes: o.Sizes}
-}
-
 // parsePattern splits one side of a pattern into its axes, each a list of names multiplied together; "1" is an axis of one.
 func parsePattern(side string) ([][]string, error) {
 	var axes [][]string

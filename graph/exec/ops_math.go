@@ -79,12 +79,16 @@ func binary(c *call, op graph.Binary) (func(), error) {
 	}), nil
 }
 
-func affine(c *call, _ graph.Affine) (func(), error) {
-	gain, err := c.floats(0)
-	if err != nil {
-		return nil, err
+// gainAndShift returns the two weights of a norm, nil for an absent one.
+func (c *call) gainAndShift() (gain, shift []float32, err error) {
+	if gain, err = c.floats(0); err == nil {
+		shift, err = c.floats(1)
 	}
-	shift, err := c.floats(1)
+	return gain, shift, err
+}
+
+func affine(c *call, _ graph.Affine) (func(), error) {
+	gain, shift, err := c.gainAndShift()
 	if err != nil {
 		return nil, err
 	}
@@ -141,11 +145,7 @@ func normalizeTable(op graph.Normalize, channels int) [][256]float32 {
 }
 
 func layerNorm(c *call, op graph.LayerNorm) (func(), error) {
-	gain, err := c.floats(0)
-	if err != nil {
-		return nil, err
-	}
-	bias, err := c.floats(1)
+	gain, bias, err := c.gainAndShift()
 	if err != nil {
 		return nil, err
 	}
@@ -161,11 +161,7 @@ func rmsNorm(c *call, op graph.RMSNorm) (func(), error) {
 }
 
 func groupNorm(c *call, op graph.GroupNorm) (func(), error) {
-	gain, err := c.floats(0)
-	if err != nil {
-		return nil, err
-	}
-	bias, err := c.floats(1)
+	gain, bias, err := c.gainAndShift()
 	if err != nil {
 		return nil, err
 	}
