@@ -32,7 +32,7 @@ func convertInto(ctx context.Context, checkpoint, dst string, q quant.Options, o
 	if _, err := quant.Convert(ctx, checkpoint, dst, q); err != nil {
 		return nil, fmt.Errorf("converting %s: %w", checkpoint, err)
 	}
-	return OpenSession(dst, SessionOptions{Threads: o.Threads, MaxPixels: o.MaxPixels})
+	return OpenSession(dst, SessionOptions{Threads: o.Threads, MaxPixels: o.MaxPixels, Resampling: o.Resampling})
 }
 
 // describeConversion says what a conversion did to the weights; nil for a source.

@@ -48,7 +48,7 @@ func (r *Run) loadClip(file string) ([]float32, error) {
 	case p.Samples > 0 && p.Truncate != pipeline.TruncateFusion && !start:
 		limit = p.Samples + 1
 	}
-	wave, err := audio.LoadKernel(file, p.SampleRate, audio.Hann, limit)
+	wave, err := audio.LoadKernel(file, p.SampleRate, r.kernel, limit)
 	if err == nil && r.recorded == nil && len(wave) > maxClip*p.SampleRate {
 		err = fmt.Errorf("it is longer than the %d s that this model takes at once: cut it into pieces", maxClip)
 	}

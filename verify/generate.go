@@ -65,7 +65,7 @@ func (r *Run) continueText(d *pipeline.Decode, file string, ids []int) ([]int, e
 		return nil, err
 	}
 	defer f.Close()
-	src, err := audio.Resample(f, p.SampleRate, audio.Hann)
+	src, err := audio.Resample(f, p.SampleRate, r.kernel)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/mmconv/mmconv/graph/fuse"
 	"github.com/mmconv/mmconv/graph/models"
 	"github.com/mmconv/mmconv/quant"
+	"github.com/mmconv/mmconv/verify/audio"
 )
 
 // Session is a model, source or converted, that is ready to run.
@@ -23,6 +24,8 @@ type Session struct {
 
 	cache   map[string]any // what feeders keep between runs: a tokenizer
 	cleanup func()
+
+	kernel audio.Kernel // resamples clips
 }
 
 // SessionOptions say how a model is opened.
@@ -31,10 +34,16 @@ type SessionOptions struct {
 	Models  models.Options
 	// MaxPixels bounds the size of a picture that is decoded; 0 is the decoder's default.
 	MaxPixels int
+	// Resampling names the kernel that brings clips to the model's rate: hann (the default, torchaudio's) or kaiser (sharper).
+	Resampling string
 }
 
 // OpenSession opens a source checkpoint or a converted folder.
 func OpenSession(path string, o SessionOptions) (*Session, error) {
+	kernel, err := audio.KernelByName(o.Resampling)
+	if err != nil {
+		return nil, err
+	}
 	l, err := quant.Load(path, o.Models)
 	if err != nil {
 		return nil, err
@@ -44,7 +53,7 @@ func OpenSession(path string, o SessionOptions) (*Session, error) {
 		l.Close()
 		return nil, err
 	}
-	return &Session{Loaded: l, Path: path, Engine: e, MaxPixels: o.MaxPixels, cache: map[string]any{}}, nil
+	return &Session{Loaded: l, Path: path, Engine: e, MaxPixels: o.MaxPixels, kernel: kernel, cache: map[string]any{}}, nil
 }
 
 // Close ends the engine and releases the files.
@@ -72,7 +81,7 @@ func (s *Session) Fused() (*Session, error) {
 	loaded, model := *s.Loaded, *s.Model
 	model.Graph = g
 	loaded.Model = &model
-	return &Session{Loaded: &loaded, Path: s.Path, Engine: e, MaxPixels: s.MaxPixels, cache: s.cache}, nil
+	return &Session{Loaded: &loaded, Path: s.Path, Engine: e, MaxPixels: s.MaxPixels, kernel: s.kernel, cache: s.cache}, nil
 }
 
 // Graph returns the model's graph.

@@ -84,6 +84,7 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 	f.IntVar(&o.Batch, "batch", 0, "samples at a time (default 8)")
 	f.BoolVar(&o.KeepGoing, "keep-going", false, "skip samples that cannot be read, and count them")
 	f.BoolVar(&o.NoLatency, "no-latency", false, "do not measure latency")
+	f.StringVar(&o.Resampling, "resampling", "hann", "kernel that brings clips to the model's rate: hann, as torchaudio, or kaiser, sharper")
 	f.IntVar(&o.MaxPixels, "max-pixels", 0, "largest picture that is decoded, in pixels (default 178956970)")
 	f.StringVar(&report, "report", "", "also write the report to this file: .md, .json, .html or .xml (JUnit)")
 	f.StringVar(&baseline, "baseline", "", "hold the report against the bounds in this file")
