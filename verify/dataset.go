@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Dataset is what a model is verified on: files, by class where there are labels, and texts.
@@ -50,7 +52,7 @@ const maxPrompts = 64 << 20
 func LoadDataset(dir, prompts string) (*Dataset, error) {
 	d := &Dataset{}
 	if prompts != "" {
-		raw, err := readBounded(prompts, maxPrompts)
+		raw, err := formats.ReadBounded(prompts, maxPrompts)
 		if err == nil {
 			err = d.readPrompts(raw)
 		}
@@ -157,7 +159,7 @@ func (d *Dataset) readFolder(dir string) error {
 			}
 		}
 		if kind == "audio" {
-			if text, err := readBounded(strings.TrimSuffix(path, filepath.Ext(path))+".txt", 1<<20); err == nil {
+			if text, err := formats.ReadBounded(strings.TrimSuffix(path, filepath.Ext(path))+".txt", 1<<20); err == nil {
 				it.Text, it.Labelled = strings.TrimSpace(string(text)), true
 			}
 		}

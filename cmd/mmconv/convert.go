@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mmconv/mmconv/quant"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newConvert)
@@ -85,9 +85,9 @@ func printPlan(a *app, p *quant.Conversion) error {
 		if r.Quantized != nil {
 			method = r.Quantized.Method + ", activations " + r.Quantized.Activations
 		}
-		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), verify.Bytes(r.Bytes), method, r.Reason})
+		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), report.Bytes(r.Bytes), method, r.Reason})
 	}
-	if err := verify.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why"}, rows); err != nil {
+	if err := report.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why"}, rows); err != nil {
 		return err
 	}
 	for _, ig := range p.Ignored {
@@ -95,7 +95,7 @@ func printPlan(a *app, p *quant.Conversion) error {
 	}
 	s := p.Sizes()
 	quantized, float := p.Plan.Count()
-	_, err := fmt.Fprintf(a.out, "%d weights quantized, %d float; %s before, %s after\n", quantized, float, verify.Bytes(s.Before), verify.Bytes(s.After))
+	_, err := fmt.Fprintf(a.out, "%d weights quantized, %d float; %s before, %s after\n", quantized, float, report.Bytes(s.Before), report.Bytes(s.After))
 	return err
 }
 
@@ -103,10 +103,10 @@ func printConversion(a *app, out string, r *quant.Result, took time.Duration) er
 	m := r.Manifest
 	fmt.Fprintf(a.out, "%s: %s in %s naming, %s weights, %s activations\n", out, m.System, m.Naming, m.Recipe.Weights, m.Recipe.Activations)
 	fmt.Fprintf(a.out, "%d weights quantized, %d stayed float; %s before, %s after (%.2fx) in %.1f s\n",
-		m.Weights.Quantized, m.Weights.Float, verify.Bytes(m.Bytes.Before), verify.Bytes(m.Bytes.After),
+		m.Weights.Quantized, m.Weights.Float, report.Bytes(m.Bytes.Before), report.Bytes(m.Bytes.After),
 		float64(m.Bytes.Before)/float64(max(m.Bytes.After, 1)), took.Seconds())
 	reasons := map[string]int{}
-	for _, f := range verify.DescribePlan(r.Plan).Float {
+	for _, f := range report.DescribePlan(r.Plan).Float {
 		reasons[f.Reason]++
 	}
 	var lines []string
