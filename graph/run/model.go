@@ -247,3 +247,6 @@ func kept[T any](m *Model, key string, build func() (T, error)) (T, error) {
 	}
 	return v, err
 }
+
+// MaxPixels is the bound on pictures that the model was opened with.
+func (m *Model) MaxPixels() int { return m.options.MaxPixels }

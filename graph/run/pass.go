@@ -170,6 +170,23 @@ func (p *Pass) Outputs() ([]string, error) {
 	return names, nil
 }
 
+// Embedding names the value that a text, a clip or a picture is embedded as: what the model's task compares, else its first
+// output that the inputs reach.
+func (p *Pass) Embedding() (string, error) {
+	if t := p.Pipeline.Task; t != nil {
+		for _, name := range []string{t.Query, t.Key} {
+			if name != "" && p.Check(name) == nil {
+				return name, nil
+			}
+		}
+	}
+	names, err := p.Outputs()
+	if err != nil {
+		return "", err
+	}
+	return names[0], nil
+}
+
 // Fetch returns values by name, those of the graph from one run of it.
 func (p *Pass) Fetch(ctx context.Context, names ...string) (map[string]*graph.Tensor, error) {
 	out := map[string]*graph.Tensor{}
