@@ -37,6 +37,8 @@ type hfImage struct {
 	PatchSize            *int        `json:"patch_size"`
 	NormMean             *hfChannels `json:"norm_mean"`
 	NormStd              *hfChannels `json:"norm_std"`
+
+	raw []byte // the file, for classes with keys of their own
 }
 
 // hfSize is a size as an integer, as [height, width] or as an object.
@@ -121,24 +123,33 @@ func (p *hfPinpoints) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// hfImageProcessors are the classes of transformers (version 4.42) by name, each with its defaults.
-var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){
-	"CLIPImageProcessor":        hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"ChineseCLIPImageProcessor": hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"BitImageProcessor":         hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"LlavaImageProcessor":       hfLLaVA,
-	"LlavaNextImageProcessor":   hfLLaVANext,
-	"SiglipImageProcessor":      hfStretch(224, Bicubic, HalfMean, HalfStd),
-	"BlipImageProcessor":        hfStretch(384, Bicubic, CLIPMean, CLIPStd),
-	"ViTImageProcessor":         hfStretch(224, Bilinear, HalfMean, HalfStd),
-	"BeitImageProcessor":        hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd),
-	"DeiTImageProcessor":        hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd),
-	"ConvNextImageProcessor":    hfConvNext,
-	"ViltImageProcessor":        hfVilt,
-	"Idefics2ImageProcessor":    hfIdefics2,
-	"VLMImageProcessor":         hfDeepSeek,
-	"MiniCPMVImageProcessor":    hfMiniCPM,
+// hfImageProcessors are the classes of transformers by name, each with its defaults.
+var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){}
+
+// registerImageProcessor makes a class known. Classes register themselves from the file that reads them; one that is named
+// "…Fast" is registered under that name where its arithmetic is carried out, else read as the class without.
+func registerImageProcessor(class string, build func(c *hfImage) (*Image, error)) (none struct{}) {
+	hfImageProcessors[class] = build
+	return none
 }
+
+var (
+	_ = registerImageProcessor("CLIPImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("ChineseCLIPImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("BitImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("LlavaImageProcessor", hfLLaVA)
+	_ = registerImageProcessor("LlavaNextImageProcessor", hfLLaVANext)
+	_ = registerImageProcessor("SiglipImageProcessor", hfStretch(224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("BlipImageProcessor", hfStretch(384, Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("ViTImageProcessor", hfStretch(224, Bilinear, HalfMean, HalfStd))
+	_ = registerImageProcessor("BeitImageProcessor", hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("DeiTImageProcessor", hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("ConvNextImageProcessor", hfConvNext)
+	_ = registerImageProcessor("ViltImageProcessor", hfVilt)
+	_ = registerImageProcessor("Idefics2ImageProcessor", hfIdefics2)
+	_ = registerImageProcessor("VLMImageProcessor", hfDeepSeek)
+	_ = registerImageProcessor("MiniCPMVImageProcessor", hfMiniCPM)
+)
 
 // ImageProcessorTypes lists the image processor classes that ImageFromPreprocessorConfig knows.
 func ImageProcessorTypes() []string { return slices.Sorted(maps.Keys(hfImageProcessors)) }
@@ -163,7 +174,11 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	if name == "" {
 		name = class
 	}
-	build := hfImageProcessors[strings.TrimSuffix(name, "Fast")]
+	c.raw = config
+	build := hfImageProcessors[name]
+	if build == nil {
+		build = hfImageProcessors[strings.TrimSuffix(name, "Fast")]
+	}
 	if build == nil {
 		return nil, fmt.Errorf("preprocessor_config.json: unknown image_processor_type %q; known are %s",
 			name, strings.Join(ImageProcessorTypes(), ", "))
