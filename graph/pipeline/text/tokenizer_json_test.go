@@ -9,8 +9,8 @@ import (
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
-// fastFile writes a tokenizer.json.
-func fastFile(t testing.TB, parts map[string]any) map[string][]byte {
+// tokenizerFile writes a tokenizer.json.
+func tokenizerFile(t testing.TB, parts map[string]any) map[string][]byte {
 	t.Helper()
 	raw, err := json.Marshal(parts)
 	if err != nil {
@@ -45,7 +45,7 @@ func clipFast(t testing.TB, pairs bool) map[string][]byte {
 		merges = list
 	}
 	special := func(id int, content string) object { return object{"id": id, "content": content, "special": true} }
-	return fastFile(t, object{
+	return tokenizerFile(t, object{
 		"added_tokens": []object{special(49406, clipStart), special(49407, clipEnd)},
 		"normalizer": object{"type": "Sequence", "normalizers": []object{{"type": "NFC"},
 			{"type": "Replace", "pattern": object{"Regex": `\s+`}, "content": " "}, {"type": "Lowercase"}}},
@@ -104,7 +104,7 @@ func TestBertTokenizerJSON(t *testing.T) {
 			added = append(added, object{"id": id, "content": token, "special": true})
 		}
 	}
-	files := fastFile(t, object{
+	files := tokenizerFile(t, object{
 		"added_tokens": added, "normalizer": object{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true},
 		"pre_tokenizer": object{"type": "BertPreTokenizer"},
 		"post_processor": object{"type": "TemplateProcessing",
@@ -215,7 +215,7 @@ func TestTokenizerJSONRefused(t *testing.T) {
 		"template without ids": {"model": model, "post_processor": object{"type": "TemplateProcessing", "single": []object{{"SpecialToken": object{"id": "x"}}}}},
 	} {
 		p := &pipeline.Text{Kind: pipeline.TokenizerJSON, Files: map[string]string{"tokenizer": "tokenizer.json"}}
-		if _, err := Open(p, reader(fastFile(t, parts))); err == nil {
+		if _, err := Open(p, reader(tokenizerFile(t, parts))); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if !strings.HasPrefix(err.Error(), "tokenizer.json: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v: want one line that names the file", name, err)
