@@ -196,7 +196,7 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 		return c.takeTorch(src, t, err)
 	}
 	if head, err := src.bytes(0, min(src.size, int64(len(lfsPointer)))); err == nil && string(head) == lfsPointer {
-		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: "is a pointer of Git LFS, not the file itself; run git lfs pull"}
+		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: lfsAdvice}
 	}
 	tensors, metadata, err := readSafetensors(src)
 	maps.Copy(c.metadata, metadata)
@@ -205,7 +205,10 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 }
 
 // lfsPointer is how a file starts that was cloned without its contents.
-const lfsPointer = "version https://git-lfs"
+const (
+	lfsPointer = "version https://git-lfs"
+	lfsAdvice  = "is a pointer of Git LFS, not the file itself; run git lfs pull"
+)
 
 // takeTorch adds what a PyTorch file holds, and recommends safetensors where they are at hand.
 func (c *Checkpoint) takeTorch(src *file, t *torchFile, err error) ([]*Tensor, error) {
