@@ -49,7 +49,10 @@ func (p *Pass) loadClip(file string) ([]float32, error) {
 	case d.Samples > 0 && d.Truncate != pipeline.TruncateFusion && !start:
 		limit = d.Samples + 1
 	}
-	wave, err := audio.LoadKernel(file, d.SampleRate, p.kernel, limit)
+	wave, notes, err := audio.LoadKernel(file, d.SampleRate, p.kernel, limit)
+	for _, n := range notes {
+		p.Note("%s: %s; what is there was read", file, n)
+	}
 	if err == nil && p.Recording == nil && len(wave) > maxClip*d.SampleRate {
 		err = fmt.Errorf("it is longer than the %d s that this model takes at once: cut it into pieces", maxClip)
 	}

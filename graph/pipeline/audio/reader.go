@@ -104,7 +104,7 @@ func newDecoder(br *bufio.Reader) (decoder, error) {
 		if _, err := br.Discard(10 + size); err != nil {
 			return nil, fmt.Errorf("truncated within its ID3 tag of %d bytes", size)
 		}
-		if head, _ = br.Peek(4); !bytes.Equal(head, []byte("fLaC")) {
+		if head, _ = br.Peek(16); !bytes.HasPrefix(head, []byte("fLaC")) && !isWAV(head) {
 			return nil, otherFormat("MP3")
 		}
 	}
@@ -154,8 +154,8 @@ func (r *Reader) Format() Format { return r.fmt }
 // Rate is the file's sampling rate in Hz.
 func (r *Reader) Rate() int { return r.fmt.Rate }
 
-// Read gives the next samples. A sample that is NaN or infinite is an error that says where it is; so is an end before
-// the length that the header gives.
+// Read gives the next samples. A sample that is NaN or infinite is an error that says where it is; so is, in a FLAC file, an
+// end before the length that the header gives.
 func (r *Reader) Read(dst []float32) (int, error) {
 	if r.err != nil {
 		return 0, r.err
@@ -185,6 +185,14 @@ func (r *Reader) Read(dst []float32) (int, error) {
 	}
 	r.err = err
 	return 0, err
+}
+
+// Notes says what is wrong with the file's header, of what has been read so far, and did not keep its samples from being read.
+func (r *Reader) Notes() []string {
+	if d, ok := r.dec.(interface{ notes() []string }); ok {
+		return d.notes()
+	}
+	return nil
 }
 
 // Close closes the file that Open opened.
@@ -242,18 +250,23 @@ func ReadAll(src Source, limit int) ([]float32, error) {
 }
 
 // Load reads a whole file as mono samples at rate, resampled as torchaudio.functional.resample does by default.
-func Load(path string, rate int) ([]float32, error) { return LoadKernel(path, rate, Hann, 0) }
+func Load(path string, rate int) ([]float32, error) {
+	wave, _, err := LoadKernel(path, rate, Hann, 0)
+	return wave, err
+}
 
-// LoadKernel is Load with another resampling kernel, and at most limit samples where limit is positive.
-func LoadKernel(path string, rate int, k Kernel, limit int) ([]float32, error) {
+// LoadKernel is Load with another resampling kernel, and at most limit samples where limit is positive. The notes are those of
+// [Reader.Notes].
+func LoadKernel(path string, rate int, k Kernel, limit int) (wave []float32, notes []string, err error) {
 	r, err := Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer r.Close()
 	src, err := Resample(r, rate, k)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Clean(path), err)
+		return nil, nil, fmt.Errorf("%s: %w", filepath.Clean(path), err)
 	}
-	return ReadAll(src, limit)
+	wave, err = ReadAll(src, limit)
+	return wave, r.Notes(), err
 }

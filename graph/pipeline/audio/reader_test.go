@@ -241,7 +241,6 @@ func TestBadFiles(t *testing.T) {
 		change(&w)
 		return w.bytes()
 	}
-	huge := uint32(0x7ffffffe)
 	nan := order32(binary.LittleEndian, math.Float32bits(float32(math.NaN())))
 	big := order64(binary.LittleEndian, math.Float64bits(1e300))
 	flac, err := os.ReadFile("../../../testdata/goldens/preprocess-audio/inputs/jfk_1s.flac")
@@ -277,9 +276,7 @@ func TestBadFiles(t *testing.T) {
 		{"zero channels", with(func(w *wavFile) { w.channels, w.align = 0, 2 }), "0 channels"},
 		{"rate 0", with(func(w *wavFile) { w.rate = 0 }), "sampling rate of 0 Hz"},
 		{"absurd rate", with(func(w *wavFile) { w.rate = 4e9 }), "sampling rate of 4000000000 Hz"},
-		{"truncated", with(func(w *wavFile) { w.dataSize = &huge }), "header says 2147483646 bytes of samples, 100 are there"},
-		{"half a frame", with(func(w *wavFile) { w.data = w.data[:99] }), "no whole number"},
-		{"align 0", with(func(w *wavFile) { w.bits = 0 }), "frames of 0 bytes"},
+		{"no bits", with(func(w *wavFile) { w.bits = 0 }), "samples of 0 bits"},
 		{"align and channels", with(func(w *wavFile) { w.channels, w.align = 3, 4 }), "frames of 4 bytes for 3 channels"},
 		{"bits over width", with(func(w *wavFile) { w.bits, w.align = 24, 2 }), "24-bit samples in 2 bytes"},
 		{"ADPCM", with(func(w *wavFile) { w.tag = 0x11 }), "IMA ADPCM"},
@@ -352,7 +349,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	same(t, pieces, all)
-	if some, err := LoadKernel(path, 44100, Hann, 1000); err != nil || len(some) != 1000 {
+	if some, _, err := LoadKernel(path, 44100, Hann, 1000); err != nil || len(some) != 1000 {
 		t.Errorf("a limit of 1000 gave %d, %v", len(some), err)
 	}
 }

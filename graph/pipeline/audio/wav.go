@@ -33,6 +33,7 @@ type wav struct {
 	left    int64 // bytes of the data chunk not yet read; -1: to the end of the stream
 	size    int64 // of the data chunk; -1 as left
 	buf     []byte
+	faults  []string
 }
 
 func isWAV(head []byte) bool {
@@ -48,8 +49,16 @@ func isWAV(head []byte) bool {
 
 var errTruncatedHeader = errors.New("truncated WAV header: the file ends before its samples")
 
-// unknownSize stands in the length fields of RF64, and of WAV files written to a pipe.
-const unknownSize = 0xffffffff
+// unknownSize stands in the length fields of RF64, and of WAV files written to a pipe. Other writers leave other numbers
+// that no file of theirs has: sox 0x7ffff000, arecord 0x80000000, ffmpeg 0xffffffff. From placeholderSize on a length means
+// "to the end of the file", if the file ends before it.
+const (
+	unknownSize     = 0xffffffff
+	placeholderSize = 0x7fff0000
+)
+
+// emptyRIFF is the largest length of a RIFF chunk that holds a header and no samples: the writer never came back to it.
+const emptyRIFF = 4 + 8 + 40 + 8
 
 func newWAV(r *bufio.Reader) (*wav, error) {
 	var head [12]byte
@@ -82,7 +91,7 @@ func newWAV(r *bufio.Reader) (*wav, error) {
 			w.size = int64(size)
 			if size == unknownSize && is64 && data64 >= 0 {
 				w.size = data64
-			} else if (size == unknownSize && riffSize == unknownSize) || (size == 0 && riffSize == 0) {
+			} else if size == unknownSize || size == 0 && riffSize <= emptyRIFF {
 				w.size = -1
 			}
 			return w, w.start()
@@ -151,7 +160,14 @@ func (w *wav) readFormat(order binary.ByteOrder, size uint32) error {
 		return errors.New("WAV header says 0 channels: expected at least 1")
 	case rate == 0 || rate > maxRate:
 		return fmt.Errorf("WAV header says a sampling rate of %d Hz: expected 1 to %d", rate, maxRate)
-	case align == 0 || align%channels != 0:
+	case align == 0:
+		// libsndfile takes samples of whole bytes then.
+		align = channels * ((bits + 7) / 8)
+		w.faults = append(w.faults, "its header says frames of 0 bytes")
+		if align == 0 {
+			return errors.New("WAV header says samples of 0 bits")
+		}
+	case align%channels != 0:
 		return fmt.Errorf("WAV header says frames of %d bytes for %d channels: expected a multiple", align, channels)
 	}
 	// Samples sit at the upper end of their container, so that a 20-bit sample in 24 bits reads as one of 24.
@@ -185,12 +201,16 @@ func (w *wav) readFormat(order binary.ByteOrder, size uint32) error {
 
 // start prepares reading the data chunk, whose size is known.
 func (w *wav) start() error {
-	if w.size >= 0 && w.size%int64(w.frame) != 0 {
-		return fmt.Errorf("WAV data chunk of %d bytes is no whole number of %d-byte frames: the file is damaged or truncated", w.size, w.frame)
-	}
 	w.f.Frames = -1
 	if w.size >= 0 {
+		if odd := w.size % int64(w.frame); odd != 0 && w.size < placeholderSize {
+			w.faults = append(w.faults, fmt.Sprintf("its header says %d bytes of samples, of which the last %d make no frame", w.size, odd))
+			w.size -= odd
+		}
 		w.f.Frames = w.size / int64(w.frame)
+		if w.size >= placeholderSize {
+			w.f.Frames = -1
+		}
 	}
 	w.left = w.size
 	w.buf = make([]byte, max(1, blockSamples/w.f.Channels)*w.frame)
@@ -198,6 +218,9 @@ func (w *wav) start() error {
 }
 
 func (w *wav) format() Format { return w.f }
+
+// notes says what is wrong with the header, as far as it was read past.
+func (w *wav) notes() []string { return w.faults }
 
 func (w *wav) read(dst []float32) (int, error) {
 	want := int64(len(dst) / w.f.Channels * w.frame)
@@ -214,12 +237,14 @@ func (w *wav) read(dst []float32) (int, error) {
 		w.left -= int64(whole)
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		// As libsndfile: what is there counts, whatever the header says.
 		err = nil
-		switch {
-		case w.left >= 0 && whole == 0:
-			err = fmt.Errorf("truncated WAV file: its header says %d bytes of samples, %d are there", w.size, w.size-w.left)
-		case w.left < 0 && whole == 0:
+		if whole == 0 {
 			err = io.EOF
+			if w.left > 0 && w.size < placeholderSize {
+				w.faults = append(w.faults, fmt.Sprintf("its header says %d bytes of samples, %d are there", w.size, w.size-w.left))
+			}
+			w.left = 0
 		}
 	}
 	w.convert(dst[:whole/w.width], buf[:whole])
