@@ -166,7 +166,7 @@ func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 // ImageOfProcessorClass is ImageFromPreprocessorConfig for a file that may name no class: it then is one of the given class.
 func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	var c hfImage
-	if err := formats.JSON("preprocessor_config.json", config, &c); err != nil {
+	if err := formats.JSON("", config, &c); err != nil {
 		return nil, err
 	}
 	name := c.ImageProcessorType
@@ -179,10 +179,10 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	c.raw = config
 	build := hfImageProcessors[name]
 	if build == nil {
-		build = hfImageProcessors[strings.TrimSuffix(name, "Fast")]
+		build = hfImageProcessors[strings.TrimSuffix(strings.TrimSuffix(name, "Pil"), "Fast")]
 	}
 	if build == nil {
-		return nil, fmt.Errorf("preprocessor_config.json: unknown image_processor_type %q; known are %s",
+		return nil, fmt.Errorf("unknown image_processor_type %q; known are %s",
 			name, strings.Join(ImageProcessorTypes(), ", "))
 	}
 	p, err := build(&c)
@@ -190,7 +190,7 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 		err = p.Check()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json (%s): %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
 }
