@@ -3,7 +3,9 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -226,11 +228,19 @@ func FairseqAudio(sampleRate int, normalize bool) *Audio {
 }
 
 // extractors holds a reader for each feature extractor class of Hugging Face transformers.
-var extractors = map[string]func(raw []byte) (*Audio, error){
-	"WhisperFeatureExtractor":  whisperExtractor,
-	"ClapFeatureExtractor":     clapExtractor,
-	"Wav2Vec2FeatureExtractor": wav2vec2Extractor,
+var extractors = map[string]func(raw []byte) (*Audio, error){}
+
+// registerExtractor makes a class known, from the file that reads it.
+func registerExtractor(class string, read func(raw []byte) (*Audio, error)) (none struct{}) {
+	extractors[class] = read
+	return none
 }
+
+var (
+	_ = registerExtractor("WhisperFeatureExtractor", whisperExtractor)
+	_ = registerExtractor("ClapFeatureExtractor", clapExtractor)
+	_ = registerExtractor("Wav2Vec2FeatureExtractor", wav2vec2Extractor)
+)
 
 // ParseAudioExtractor reads a preprocessor_config.json of Hugging Face transformers (or a processor_config.json that holds
 // one under feature_extractor). A key that is absent takes the default of its class. class names the class of files that
@@ -267,10 +277,11 @@ func ParseAudioExtractor(raw []byte, class string) (*Audio, error) {
 		}
 		return a, nil
 	}
+	known := strings.Join(slices.Sorted(maps.Keys(extractors)), ", ")
 	if class == "" {
-		return nil, fmt.Errorf("feature_extractor_type is missing: expected WhisperFeatureExtractor, ClapFeatureExtractor or Wav2Vec2FeatureExtractor")
+		return nil, fmt.Errorf("feature_extractor_type is missing: expected one of %s", known)
 	}
-	return nil, fmt.Errorf("feature_extractor_type %q: expected WhisperFeatureExtractor, ClapFeatureExtractor or Wav2Vec2FeatureExtractor", class)
+	return nil, fmt.Errorf("feature_extractor_type %q: expected one of %s", class, known)
 }
 
 // sequenceConfig is what every SequenceFeatureExtractor has.

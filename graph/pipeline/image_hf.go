@@ -165,7 +165,7 @@ func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	var c hfImage
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json: %w", err)
+		return nil, err
 	}
 	name := c.ImageProcessorType
 	if name == "" {
@@ -177,10 +177,10 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	c.raw = config
 	build := hfImageProcessors[name]
 	if build == nil {
-		build = hfImageProcessors[strings.TrimSuffix(name, "Fast")]
+		build = hfImageProcessors[strings.TrimSuffix(strings.TrimSuffix(name, "Pil"), "Fast")]
 	}
 	if build == nil {
-		return nil, fmt.Errorf("preprocessor_config.json: unknown image_processor_type %q; known are %s",
+		return nil, fmt.Errorf("unknown image_processor_type %q; known are %s",
 			name, strings.Join(ImageProcessorTypes(), ", "))
 	}
 	p, err := build(&c)
@@ -188,7 +188,7 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 		err = p.Check()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json (%s): %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
 }
