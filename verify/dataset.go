@@ -96,6 +96,10 @@ func (d *Dataset) readPrompts(raw []byte) error {
 		}
 		return nil
 	}
+	var whole any
+	if err := formats.JSON("", raw, &whole); err != nil {
+		return err
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return errors.New("expected a JSON object from label to text (or list of texts), or a list of texts")

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Decode says how a decoder writes text, greedily and with a cache: the largest logit of each step is the next id. It is
@@ -195,14 +197,14 @@ func notCarriedOut(generation []byte) []string {
 // generation_config.json it alone counts, but for forced_decoder_ids.
 func WhisperDecode(config, generation []byte, positions, layers int) (*Decode, error) {
 	var g whisperGeneration
-	if err := json.Unmarshal(config, &g); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+	if err := formats.JSON("config.json", config, &g); err != nil {
+		return nil, err
 	}
 	if generation != nil {
 		old := g
 		g = whisperGeneration{Start: old.Start, End: old.End}
-		if err := json.Unmarshal(generation, &g); err != nil {
-			return nil, fmt.Errorf("generation_config.json: %w", err)
+		if err := formats.JSON("generation_config.json", generation, &g); err != nil {
+			return nil, err
 		}
 		if g.Forced == nil {
 			g.Forced = old.Forced
