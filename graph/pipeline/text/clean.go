@@ -18,6 +18,8 @@ func cleaner(p *pipeline.Text) func(string, bool) string {
 	case pipeline.CleanBasic:
 		b := basic{lower: p.Lower, cjk: !p.NoCJK}
 		return func(s string, _ bool) string { return strings.Join(b.words(s), " ") }
+	case pipeline.CleanNFC:
+		clean = func(s string) string { return squeeze(norm.NFC.String(s)) }
 	case pipeline.CleanCanonical:
 		clean = canonical
 	case pipeline.CleanHTMLCanonical:

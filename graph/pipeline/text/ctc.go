@@ -1,7 +1,10 @@
 package text
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mmconv/mmconv/graph/pipeline"
@@ -19,7 +22,9 @@ func openCTC(s *source) (*stages, error) {
 	var v *vocabulary
 	blank := s.p.Pad.Token
 	if ok {
-		v, err = readVocabJSON(raw, s.name("vocab"))
+		if raw, err = alphabet(raw, s.name("vocab"), s.p.Language); err == nil {
+			v, err = readVocabJSON(raw, s.name("vocab"))
+		}
 	} else if raw, err = s.need("dict"); err == nil {
 		v, err = readDict(raw, s.name("dict"))
 		blank = fairseqBlank
@@ -43,6 +48,33 @@ func openCTC(s *source) (*stages, error) {
 	return &stages{vocab: v, added: newAddedTokens(added, nil), normalize: c.normalize,
 		model:    &bpe{vocab: v, unknown: unknown},
 		collapse: c.collapse, decode: c.decode}, nil
+}
+
+// alphabet returns the tokens and ids of one language where a vocabulary is nested by language, as MMS's is.
+func alphabet(raw []byte, name, language string) ([]byte, error) {
+	var nested map[string]json.RawMessage
+	if json.Unmarshal(raw, &nested) != nil {
+		return raw, nil // its reader says what is wrong
+	}
+	for _, v := range nested {
+		if !strings.HasPrefix(string(v), "{") {
+			return raw, nil
+		}
+	}
+	if one, ok := nested[language]; ok {
+		return one, nil
+	}
+	known := slices.Sorted(maps.Keys(nested))
+	const most = 12
+	list := strings.Join(known[:min(most, len(known))], ", ")
+	if len(known) > most {
+		list += ", …"
+	}
+	if len(known) == 0 {
+		return raw, nil
+	}
+	return nil, fmt.Errorf("%s: has an alphabet for each of %d languages (%s), and target_lang of tokenizer_config.json is %q: set it to the one that the weights are for",
+		name, len(known), list, language)
 }
 
 // fairseqBlank is the token that fairseq's CTC criterion takes for the blank.
