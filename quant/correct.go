@@ -1,6 +1,8 @@
 package quant
 
 import (
+	"fmt"
+
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -22,42 +24,59 @@ func correctBiases(g *graph.Graph, p *Plan) error {
 		if r.Quantized == nil || b.Quantized != nil {
 			continue
 		}
-		method, err := MethodByName(r.Quantized.Method)
-		if err != nil {
-			return err
-		}
 		corrected := *bias
-		corrected.Expr = graph.AddExpr(bias.Expr, shift(w, r, method))
+		corrected.Expr = graph.AddExpr(bias.Expr, graph.Apply(biasCorrection{r.Quantized.Method, r.target()}, w.Expr, graph.Values("mean", w.InputMean, len(w.InputMean))))
 		n.Params[1], b.weight = &corrected, &corrected
 		b.Source = corrected.Expr.String()
 	}
 	return nil
 }
 
-// shift is (W - Wq) m, summed in float64.
-func shift(w *graph.Weight, r *Row, method Method) graph.Expr {
-	t := r.target()
-	return graph.Func("biasCorrection", graph.Shape{t.N}, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, t.N)
-		if !kernels.AllFinite(v[0]) {
-			return out, nil // nothing to make up for; the weight itself is refused, or cleaned, when it is written
-		}
-		rows, err := method.Begin(t)
-		if err != nil {
-			return nil, err
-		}
-		q := kernels.NewQuantized(t.N, t.K, t.Scheme)
-		rows(q, v[0])
-		stored := make([]float32, len(v[0]))
-		kernels.Dequantize(stored, q, 0)
-		for i := range out {
-			sum := 0.0
-			for k, m := range w.InputMean {
-				at := i*t.K + k
-				sum += float64(v[0][at]-stored[at]) * float64(m)
-			}
-			out[i] = float32(sum)
-		}
-		return out, nil
-	}, w.Expr)
+var _ = graph.RegisterExpr(biasCorrection{})
+
+// biasCorrection is (W - Wq) m, summed in float64. Arguments: W [N, ...], m [K].
+type biasCorrection struct {
+	Method string
+	Target Target
 }
+
+func (o biasCorrection) Infer(args []graph.Shape) (graph.Shape, error) {
+	if _, err := MethodByName(o.Method); err != nil {
+		return nil, err
+	}
+	if len(args) != 2 || args[0].Len() != o.Target.N*o.Target.K || args[1].Len() != o.Target.K {
+		return nil, fmt.Errorf("they are no weight of %d x %d and the mean of its inputs", o.Target.N, o.Target.K)
+	}
+	return graph.Shape{o.Target.N}, nil
+}
+
+func (o biasCorrection) Eval(args []*graph.Tensor) ([]float32, error) {
+	t, w := o.Target, args[0].Data
+	out := make([]float32, t.N)
+	if !kernels.AllFinite(w) {
+		return out, nil // nothing to make up for; the weight itself is refused, or cleaned, when it is written
+	}
+	method, err := MethodByName(o.Method)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := method.Begin(t)
+	if err != nil {
+		return nil, err
+	}
+	q := kernels.NewQuantized(t.N, t.K, t.Scheme)
+	rows(q, w)
+	stored := make([]float32, len(w))
+	kernels.Dequantize(stored, q, 0)
+	for i := range out {
+		sum := 0.0
+		for k, m := range args[1].Data {
+			at := i*t.K + k
+			sum += float64(w[at]-stored[at]) * float64(m)
+		}
+		out[i] = float32(sum)
+	}
+	return out, nil
+}
+
+func (o biasCorrection) String() string { return fmt.Sprintf("biasCorrection[%s %+v]", o.Method, o.Target) }
