@@ -149,6 +149,9 @@ func (d *Dataset) readFolder(dir string) error {
 		if err != nil {
 			return err
 		}
+		if e.IsDir() && path != dir && strings.HasPrefix(e.Name(), ".") {
+			return filepath.SkipDir // .git, .ipynb_checkpoints
+		}
 		kind := kinds[strings.ToLower(filepath.Ext(path))]
 		if e.IsDir() || kind == "" || strings.HasPrefix(e.Name(), ".") {
 			return nil
