@@ -54,12 +54,15 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(printable(e.File))
-	if e.Tensor != "" {
-		b.WriteString(": tensor ")
-		b.WriteString(quote(e.Tensor))
+	if e.File != "" {
+		b.WriteString(printable(e.File))
+		b.WriteString(": ")
 	}
-	b.WriteString(": ")
+	if e.Tensor != "" {
+		b.WriteString("tensor ")
+		b.WriteString(quote(e.Tensor))
+		b.WriteString(": ")
+	}
 	b.WriteString(e.Msg)
 	if e.Cause != nil {
 		b.WriteString(": ")

@@ -13,7 +13,7 @@ import (
 )
 
 // JSON decodes a user's file into a value as json.Unmarshal does, and tells a fault in words of the file: the key, what was
-// expected and what was found. file is shown to the user. A value's own UnmarshalJSON should name its key where it refuses
+// expected and what was found. file is shown to the user; it is empty for a part, whose file the caller tells. A value's own UnmarshalJSON should name its key where it refuses
 // something; what it says is passed on.
 func JSON(file string, raw []byte, into any) error { return decodeJSON(file, raw, into, false) }
 

@@ -95,8 +95,8 @@ func ReadBaseline(path string) (*Baseline, error) {
 		return nil, err
 	}
 	b := &Baseline{}
-	if err := json.Unmarshal(raw, b); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := formats.JSON(path, raw, b); err != nil {
+		return nil, err
 	}
 	if b.Format != baselineFormat {
 		return nil, fmt.Errorf("%s: baseline format %d, this version reads %d", path, b.Format, baselineFormat)

@@ -75,7 +75,7 @@ func TestBaseline(t *testing.T) {
 		t.Errorf("a figure that is missing: %v", err)
 	}
 	for want, text := range map[string]string{
-		"format 9": `{"format": 9}`, "either min or max": `{"format": 1, "bounds": [{"figure": "x"}]}`, "no bounds": `{"format": 1}`, "invalid": `x`,
+		"format 9": `{"format": 9}`, "either min or max": `{"format": 1, "bounds": [{"figure": "x"}]}`, "no bounds": `{"format": 1}`, "is not JSON": `x`,
 	} {
 		if _, err := ReadBaseline(touch(t, path, text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

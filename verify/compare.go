@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/mmconv/mmconv/graph"
@@ -43,34 +44,54 @@ func inputsOf(items []Item) (map[string]run.Input, error) {
 	return in, nil
 }
 
+// passed is what both models gave for some of the samples.
+type passed struct {
+	samples       []int // their places among those that went in; nil: all of them
+	before, after map[string]*graph.Tensor
+}
+
 // pass runs both models on one set of inputs. extra are values fed to each of them besides, by name (the embeddings of the
-// texts, while images pass). It returns the values named by want of both models.
-func (c *comparison) pass(ctx context.Context, in map[string]run.Input, want []string, extraBefore, extraAfter map[string]*graph.Tensor) (before, after map[string]*graph.Tensor, err error) {
+// texts, while images pass). It returns the values named by want of both models, part by part.
+func (c *comparison) pass(ctx context.Context, in map[string]run.Input, want []string, extraBefore, extraAfter map[string]*graph.Tensor) ([]passed, error) {
 	rb, err := c.before.NewPass(ctx, in)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ra, err := c.after.NewPass(ctx, in)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var fetch []string
-	for name, t := range extraBefore {
-		rb.Feeds[name] = t
+	before, after := rb.Parts(), ra.Parts()
+	if len(before) != len(after) {
+		return nil, fmt.Errorf("%s and %s cut the same samples differently: their pipelines differ", c.before.Path, c.after.Path)
 	}
-	for name, t := range extraAfter {
-		ra.Feeds[name] = t
+	var all []passed
+	for i := range before {
+		maps.Copy(before[i].Feeds, extraBefore)
+		maps.Copy(after[i].Feeds, extraAfter)
+		one, err := c.part(ctx, before[i].Pass, after[i].Pass, want, extraBefore)
+		if err != nil {
+			return nil, err
+		}
+		one.samples = before[i].Samples
+		all = append(all, one)
 	}
+	return all, nil
+}
+
+// part compares what both models compute of some samples that go through the graph together.
+func (c *comparison) part(ctx context.Context, rb, ra *run.Pass, want []string, extra map[string]*graph.Tensor) (p passed, err error) {
 	for _, step := range shared {
 		if err := step(ctx, rb, ra); err != nil {
-			return nil, nil, err
+			return p, err
 		}
 	}
+	var fetch []string
 	for _, name := range computed(c.before.Graph()) {
-		if extraBefore[name] != nil || rb.Feeds[name] != nil || c.after.Value(name) == nil {
+		if extra[name] != nil || rb.Feeds[name] != nil || c.after.Value(name) == nil {
 			continue
 		}
-		if rb.Check(name) == nil && ra.Check(name) == nil && rb.Depends(name, extraBefore) {
+		if rb.Check(name) == nil && ra.Check(name) == nil && rb.Depends(name, extra) {
 			fetch = append(fetch, name)
 		}
 	}
@@ -81,18 +102,18 @@ func (c *comparison) pass(ctx context.Context, in map[string]run.Input, want []s
 		}
 	}
 	if len(all) == 0 {
-		return nil, nil, errors.New("the two models have no value in common that these inputs reach: are they of one system?")
+		return p, errors.New("the two models have no value in common that these inputs reach: are they of one system?")
 	}
-	if before, err = rb.Fetch(ctx, all...); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.before.Path, err)
+	if p.before, err = rb.Fetch(ctx, all...); err != nil {
+		return p, fmt.Errorf("%s: %w", c.before.Path, err)
 	}
-	if after, err = ra.Fetch(ctx, all...); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.after.Path, err)
+	if p.after, err = ra.Fetch(ctx, all...); err != nil {
+		return p, fmt.Errorf("%s: %w", c.after.Path, err)
 	}
 	for _, name := range fetch {
-		b, a := before[name], after[name]
+		b, a := p.before[name], p.after[name]
 		if !b.Shape.Equal(a.Shape) {
-			return nil, nil, fmt.Errorf("value %q has shape %v in %s and %v in %s", name, b.Shape, c.before.Path, a.Shape, c.after.Path)
+			return p, fmt.Errorf("value %q has shape %v in %s and %v in %s", name, b.Shape, c.before.Path, a.Shape, c.after.Path)
 		}
 		s := c.nodes[name]
 		if s == nil {
@@ -103,7 +124,7 @@ func (c *comparison) pass(ctx context.Context, in map[string]run.Input, want []s
 		}
 		s.Moments.Add(b.Data, a.Data)
 	}
-	return before, after, nil
+	return p, nil
 }
 
 // computed returns the names of the values that a graph computes, outputs included, that is all but its inputs and

@@ -96,6 +96,10 @@ func (d *Dataset) readPrompts(raw []byte) error {
 		}
 		return nil
 	}
+	var whole any
+	if err := formats.JSON("", raw, &whole); err != nil {
+		return err
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return errors.New("expected a JSON object from label to text (or list of texts), or a list of texts")
@@ -144,6 +148,9 @@ func (d *Dataset) readFolder(dir string) error {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if e.IsDir() && path != dir && strings.HasPrefix(e.Name(), ".") {
+			return filepath.SkipDir // .git, .ipynb_checkpoints
 		}
 		kind := kinds[strings.ToLower(filepath.Ext(path))]
 		if e.IsDir() || kind == "" || strings.HasPrefix(e.Name(), ".") {

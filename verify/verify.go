@@ -34,6 +34,7 @@ func Verify(ctx context.Context, reference, candidate string, o Options) (*repor
 	if err != nil {
 		return nil, err
 	}
+	o.NoPadding = true // padding is in no figure
 	before, err := run.Open(reference, o.Options)
 	if err != nil {
 		return nil, err
@@ -89,13 +90,22 @@ func compareModels(ctx context.Context, before, after *run.Model, data *Dataset,
 		if err != nil {
 			return err
 		}
-		b, a, err := c.pass(ctx, in, want, keyBefore, keyAfter)
+		parts, err := c.pass(ctx, in, want, keyBefore, keyAfter)
 		if err != nil {
 			return err
 		}
-		for _, s := range scorers {
-			if err := s.Add(items, b, a); err != nil {
-				return err
+		for _, p := range parts {
+			some := items
+			if p.samples != nil {
+				some = nil
+				for _, i := range p.samples {
+					some = append(some, items[i])
+				}
+			}
+			for _, s := range scorers {
+				if err := s.Add(some, p.before, p.after); err != nil {
+					return err
+				}
 			}
 		}
 		r.Samples += len(items)
@@ -149,16 +159,18 @@ func (c *comparison) texts(ctx context.Context, tc *TaskContext, r *report.Repor
 		r.Notes = append(r.Notes, "the converted model has no text tower: its texts were not verified")
 		return nil
 	}
-	var err error
-	tc.TextBefore, tc.TextAfter, err = c.pass(ctx, map[string]run.Input{"text": {Texts: texts}}, []string{p.Task.Key}, nil, nil)
+	parts, err := c.pass(ctx, map[string]run.Input{"text": {Texts: texts}}, []string{p.Task.Key}, nil, nil)
 	var missing *text.MissingError
 	if errors.As(err, &missing) {
-		tc.TextBefore, tc.TextAfter = nil, nil
 		r.Notes = append(r.Notes, missing.Error())
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	tc.TextBefore, tc.TextAfter = parts[0].before, parts[0].after
 	r.Texts = len(texts)
-	return err
+	return nil
 }
 
 func modelInfo(m *run.Model) report.ModelInfo {

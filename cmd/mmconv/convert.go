@@ -38,11 +38,12 @@ prints what becomes of every weight and why, and writes nothing.`,
 			if out == "" && !dryRun {
 				return errors.New("-o DST is missing: the folder to write")
 			}
+			o.Progress = func(done, total int64, _ string) { a.step(done, total) }
 			p, err := quant.Prepare(args[0], o)
 			if err != nil {
 				return err
 			}
-			p.Close()
+			defer p.Close()
 			if dryRun {
 				return a.print(planInfo{p.Recipe, p.Plan, p.Sizes(), p.Ignored}, func() error { return printPlan(a, p) })
 			}
@@ -51,8 +52,7 @@ prints what becomes of every weight and why, and writes nothing.`,
 			}
 			start := time.Now()
 			a.begin("convert", 0, true)
-			o.Progress = func(done, total int64, _ string) { a.step(done, total) }
-			r, err := quant.Convert(c.Context(), args[0], out, o)
+			r, err := p.Write(c.Context(), out)
 			a.endProgress()
 			if err != nil {
 				return err
@@ -85,9 +85,12 @@ func printPlan(a *app, p *quant.Conversion) error {
 		if r.Quantized != nil {
 			method = r.Quantized.Method + ", activations " + r.Quantized.Activations
 		}
-		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), report.Bytes(r.Bytes), method, r.Reason})
+		if r.Corrects != "" {
+			method = "corrects " + r.Corrects
+		}
+		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), report.Bytes(r.Bytes), method, r.Reason, r.Source})
 	}
-	if err := report.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why"}, rows); err != nil {
+	if err := report.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why", "made of"}, rows); err != nil {
 		return err
 	}
 	for _, ig := range p.Ignored {

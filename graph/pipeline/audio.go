@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Audio says how a waveform becomes a model's input. It is data: a system's file fills it, a converted folder stores it as
@@ -251,12 +253,12 @@ func ParseAudioExtractor(raw []byte, class string) (*Audio, error) {
 		Type   *string         `json:"feature_extractor_type"`
 		Nested json.RawMessage `json:"feature_extractor"`
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("not a feature extractor's configuration: %w", err)
+	if err := formats.JSON("", raw, &head); err != nil {
+		return nil, err
 	}
 	if len(head.Nested) > 0 && head.Nested[0] == '{' {
 		raw, head.Nested = head.Nested, nil
-		if err := json.Unmarshal(raw, &head); err != nil {
+		if err := formats.JSON("", raw, &head); err != nil {
 			return nil, fmt.Errorf("feature_extractor: %w", err)
 		}
 	}
@@ -322,7 +324,7 @@ func whisperExtractor(raw []byte) (*Audio, error) {
 		FFT         int     `json:"n_fft"`
 		Dither      float64 `json:"dither"`
 	}{sequenceConfig{FeatureSize: 80, SamplingRate: 16000}, 160, 30, 400, 0}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	if c.Dither != 0 {
@@ -347,7 +349,7 @@ func clapExtractor(raw []byte) (*Audio, error) {
 		Truncation string  `json:"truncation"`
 		Padding    string  `json:"padding"`
 	}{sequenceConfig{FeatureSize: 64, SamplingRate: 48000}, 480, 10, 1024, 0, 14000, "fusion", "repeatpad"}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	samples, err := windowSamples("max_length_s", c.MaxLengthS, c.SamplingRate)
@@ -382,7 +384,7 @@ func wav2vec2Extractor(raw []byte) (*Audio, error) {
 		sequenceConfig
 		DoNormalize bool `json:"do_normalize"`
 	}{sequenceConfig{FeatureSize: 1, SamplingRate: 16000}, true}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	if c.FeatureSize != 1 {

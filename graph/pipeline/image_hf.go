@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // hfImage is preprocessor_config.json as transformers publishes it. A key that a file leaves out keeps the default of its
@@ -67,7 +69,7 @@ func (s *hfSize) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("a size of %d numbers: expected one, or height and width", len(pair))
 	}
 	type object hfSize
-	return json.Unmarshal(b, (*object)(s))
+	return formats.JSON("", b, (*object)(s))
 }
 
 // square returns the size with a bare integer taken as the side of a square.
@@ -98,7 +100,7 @@ func (c *hfChannels) UnmarshalJSON(b []byte) error {
 		*c = hfChannels{one, one, one}
 		return nil
 	}
-	return json.Unmarshal(b, (*[]float64)(c))
+	return formats.JSON("", b, (*[]float64)(c))
 }
 
 // hfPinpoints are resolutions as a list or, in older configurations of LLaVA, as a string that holds one.
@@ -110,7 +112,7 @@ func (p *hfPinpoints) UnmarshalJSON(b []byte) error {
 		b = []byte(strings.NewReplacer("(", "[", ")", "]").Replace(text))
 	}
 	var rows [][]int
-	if err := json.Unmarshal(b, &rows); err != nil {
+	if err := formats.JSON("", b, &rows); err != nil {
 		return err
 	}
 	*p = nil
@@ -164,7 +166,7 @@ func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 // ImageOfProcessorClass is ImageFromPreprocessorConfig for a file that may name no class: it then is one of the given class.
 func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	var c hfImage
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := formats.JSON("", config, &c); err != nil {
 		return nil, err
 	}
 	name := c.ImageProcessorType

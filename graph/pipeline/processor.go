@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // The parts of a processor: the key of processor_config.json that transformers 5 writes each under, and the file that it had
@@ -36,8 +38,8 @@ func (p ProcessorPart) Read(read func(name string) ([]byte, error)) (raw []byte,
 		return nil, "", "", err
 	}
 	var parts map[string]json.RawMessage
-	if err := json.Unmarshal(whole, &parts); err != nil {
-		return nil, "", "", fmt.Errorf("%s: expected a JSON object: %w", processorFile, err)
+	if err := formats.JSON(processorFile, whole, &parts); err != nil {
+		return nil, "", "", err
 	}
 	nested, ok := parts[p.Key]
 	if !ok || string(nested) == "null" {

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // TextFromFiles describes the tokenizer whose files a folder holds, as transformers' AutoTokenizer would find it:
@@ -103,10 +105,7 @@ func (f *textFolder) json(name, role string, into any) (bool, error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return false, fmt.Errorf("%s: %w", f.path(name), err)
-	}
-	return true, nil
+	return true, formats.JSON(f.path(name), raw, into)
 }
 
 // fileSet is the files of one kind of tokenizer.
@@ -200,14 +199,14 @@ type specialToken struct{ AddedToken }
 
 func (s *specialToken) UnmarshalJSON(raw []byte) error {
 	if len(raw) > 0 && raw[0] == '"' {
-		return json.Unmarshal(raw, &s.Content)
+		return formats.JSON("", raw, &s.Content)
 	}
-	return json.Unmarshal(raw, &s.AddedToken)
+	return formats.JSON("", raw, &s.AddedToken)
 }
 
 func (c *tokenizerConfig) UnmarshalJSON(raw []byte) error {
 	type plain tokenizerConfig
-	if err := json.Unmarshal(raw, (*plain)(c)); err != nil {
+	if err := formats.JSON("", raw, (*plain)(c)); err != nil {
 		return err
 	}
 	var keys map[string]json.RawMessage

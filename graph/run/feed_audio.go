@@ -14,24 +14,35 @@ var _ = RegisterFeeder(StageMedia, Feeder{Name: "audio", Feed: feedAudio})
 
 // feedAudio makes the features of clips. What the original draws at random comes from the inputs rand_trunc_start and
 // fusion_chunk_starts.
-func feedAudio(_ context.Context, p *Pass) error {
+func feedAudio(ctx context.Context, p *Pass) error {
 	in, ok := p.Peek("audio")
-	if !ok || in.Samples == nil {
+	if !ok || in.Samples == nil && in.Waves == nil {
 		return nil
 	}
 	p.Take("audio")
 	if p.Pipeline.Audio == nil {
 		return fmt.Errorf("this model takes no audio: it has no audio preprocessing")
 	}
-	var waves [][]float32
-	for _, file := range in.Files() {
-		wave, err := p.loadClip(file)
-		if err != nil {
-			return &InputError{file, trimPath(err, file)}
+	waves := in.Waves
+	if waves == nil {
+		for _, file := range in.Files() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			wave, err := p.loadClip(file)
+			if err != nil {
+				return &InputError{file, trimPath(err, file)}
+			}
+			waves = append(waves, wave)
 		}
-		waves = append(waves, wave)
+	}
+	if p.splits(waves) {
+		return p.split(ctx, in.Files(), waves)
 	}
 	p.clips = in.Files()
+	for _, w := range waves {
+		p.waves = append(p.waves, len(w))
+	}
 	return p.feedWaves(waves)
 }
 

@@ -68,13 +68,13 @@ func pixelValues(b *imageproc.Batch) func(context.Context) (*graph.Tensor, error
 // images takes the pass's pictures ("images", "image", or "image0", "image1", ...) and carries out the model's image
 // pipeline on them. It returns nil if there are none. Batches offer their image_sizes and each picture's pixel_values.N.
 func (p *Pass) images() (*imageproc.Batch, error) {
-	samples, err := p.takeImages()
+	samples, files, err := p.takeImages()
 	if samples == nil || err != nil {
 		return nil, err
 	}
 	batch, err := imageproc.ProcessSamples(p.Pipeline.Image, samples)
 	if err != nil {
-		return nil, err
+		return nil, p.blamePicture(err, samples, files)
 	}
 	sizes := graph.NewTensor(len(batch.Images), 2)
 	for i, v := range batch.Sizes() {
@@ -88,7 +88,7 @@ func (p *Pass) images() (*imageproc.Batch, error) {
 }
 
 // takeImages takes every input that holds pictures, in the order of their numbers, and decodes those in files.
-func (p *Pass) takeImages() ([][]*imageproc.RGB, error) {
+func (p *Pass) takeImages() (samples [][]*imageproc.RGB, paths []string, err error) {
 	var names []string
 	for _, name := range p.Inputs() {
 		rest, ok := strings.CutPrefix(name, "image")
@@ -98,35 +98,44 @@ func (p *Pass) takeImages() ([][]*imageproc.RGB, error) {
 		}
 	}
 	if names == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if p.Pipeline.Image == nil {
-		return nil, fmt.Errorf("this model takes no images: it has no image preprocessing")
+		return nil, nil, fmt.Errorf("this model takes no images: it has no image preprocessing")
 	}
 	number := func(name string) int {
 		n, _ := strconv.Atoi(strings.TrimPrefix(name, "image"))
 		return n
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return number(a) - number(b) })
-	var samples [][]*imageproc.RGB
 	for _, name := range names {
 		in, _ := p.Take(name)
 		for _, m := range in.Images {
-			samples = append(samples, []*imageproc.RGB{m})
+			samples, paths = append(samples, []*imageproc.RGB{m}), append(paths, "")
 		}
 		for _, files := range in.Samples {
 			sample := []*imageproc.RGB{}
 			for _, f := range files {
 				m, err := p.decode(f)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				sample = append(sample, m)
 			}
-			samples = append(samples, sample)
+			samples, paths = append(samples, sample), append(paths, strings.Join(files, ", "))
 		}
 	}
-	return samples, nil
+	return samples, paths, nil
+}
+
+// blamePicture charges a fault of preprocessing to the picture that it comes from.
+func (p *Pass) blamePicture(err error, samples [][]*imageproc.RGB, files []string) error {
+	for i, s := range samples {
+		if _, one := imageproc.ProcessSamples(p.Pipeline.Image, [][]*imageproc.RGB{s}); one != nil && files[i] != "" {
+			return &InputError{files[i], fmt.Errorf("a picture of %d x %d pixels: %w", s[0].Width, s[0].Height, one)}
+		}
+	}
+	return err
 }
 
 // decode reads a picture. What another decoder made of it stands for our own.

@@ -94,14 +94,9 @@ func (p *Pass) continueText(ctx context.Context, d *pipeline.Decode, file string
 		if n := len(ids); n > 0 && slices.Contains(d.End, ids[n-1]) {
 			ids = ids[:n-1]
 		}
-		ids = append(ids, next[0][min(promptLength(d), len(next[0])):]...)
+		ids = append(ids, next[0][min(d.PromptLength(), len(next[0])):]...)
 	}
 	return ids, nil
-}
-
-// promptLength is how many ids of a text are given.
-func promptLength(d *pipeline.Decode) int {
-	return 1 + min(len(d.Languages), 1) + len(d.Prompt)
 }
 
 // idMatrix makes the texts equally long.
@@ -132,20 +127,23 @@ func (m *Model) Generate(ctx context.Context, d *pipeline.Decode, feeds map[stri
 	if err != nil {
 		return nil, err
 	}
-	next := make([]int, 0, g.clips*promptLength(d))
+	next := make([]int, 0, g.clips*d.PromptLength())
 	for i := range g.clips {
 		if len(d.Languages) > 0 {
 			next = append(next, best(logits[i], d.Languages))
 		}
 		next = append(next, d.Prompt...)
 	}
-	if n := min(promptLength(d), d.MaxLength) - 1; n > 0 {
+	if n := min(d.PromptLength(), d.MaxLength) - 1; n > 0 {
 		if logits, err = g.step(ctx, firstOfEach(next, g.clips, n), n); err != nil {
 			return nil, err
 		}
 	}
 	begin := len(g.texts[0])
 	rules := &tokenRules{d: d, begin: begin}
+	if d.Beams > 1 {
+		return g.beamSearch(ctx, rules, logits)
+	}
 	for length := begin; length < d.MaxLength && slices.Contains(g.ended, false); length++ {
 		next = next[:0]
 		for i, row := range logits {
@@ -307,8 +305,36 @@ func (t *tokenRules) apply(logits []float32, text []int) {
 	for _, id := range t.d.Suppress {
 		forbid(id, id+1)
 	}
+	t.repetitions(logits, text)
 	if ts := t.d.Timestamps; ts != nil && ts.On {
 		t.timestamps(ts, logits, text[t.begin:], forbid)
+	}
+}
+
+// repetitions makes ids less likely that stand in the text, and forbids runs that do (transformers, logits_process.py,
+// RepetitionPenaltyLogitsProcessor and NoRepeatNGramLogitsProcessor).
+func (t *tokenRules) repetitions(logits []float32, text []int) {
+	if by := float32(t.d.Repetition); by != 0 {
+		seen := map[int]bool{}
+		for _, id := range text {
+			if id >= len(logits) || seen[id] {
+				continue
+			}
+			seen[id] = true
+			if logits[id] < 0 {
+				logits[id] *= by
+			} else {
+				logits[id] /= by
+			}
+		}
+	}
+	if n := t.d.NoRepeat; n > 0 && len(text) >= n-1 {
+		last := text[len(text)-(n-1):]
+		for i := 0; i+n <= len(text); i++ {
+			if id := text[i+n-1]; slices.Equal(text[i:i+n-1], last) && id < len(logits) {
+				logits[id] = float32(math.Inf(-1))
+			}
+		}
 	}
 }
 

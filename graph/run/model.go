@@ -23,6 +23,9 @@ type Options struct {
 	MaxPixels int
 	// Resampling names the kernel that brings clips to the model's rate: hann (the default, torchaudio's) or kaiser (sharper).
 	Resampling string
+	// NoPadding lets clips of different length never share a passage, also where the model is told which frames are padding: then
+	// no value holds any.
+	NoPadding bool
 	// Unfused runs a source's graph as it was imported, for the values that fusion takes away. Without, only what asks for
 	// such a value goes through that graph.
 	Unfused bool

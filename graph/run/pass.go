@@ -18,6 +18,7 @@ type Input struct {
 	Tensor  *graph.Tensor
 	Samples [][]string // paths of the files of each sample
 	Images  []*imageproc.RGB
+	Waves   [][]float32 // clips at the model's rate; Samples, where given too, are their files
 	Texts   []string
 }
 
@@ -79,6 +80,8 @@ type Pass struct {
 	values map[string]*graph.Tensor
 	offers map[string]func(context.Context) (*graph.Tensor, error)
 	clips  []string // audio files, in the order of the batch
+	waves  []int    // the lengths of the clips
+	parts  []Part   // nil: all samples go together
 }
 
 // NewPass lets the feeders take in logical inputs: "images", "audio", "text", or the names of tensors.
@@ -143,6 +146,14 @@ var ErrNoValue = errors.New("no such value in this graph")
 
 // Check says whether a value can be had: ErrNoValue, or which inputs are missing.
 func (p *Pass) Check(name string) error {
+	for _, part := range p.parts {
+		if err := part.Check(name); err != nil {
+			return err
+		}
+	}
+	if p.parts != nil {
+		return nil
+	}
 	if p.values[name] != nil || p.offers[name] != nil || p.Feeds[name] != nil {
 		return nil
 	}
@@ -189,6 +200,9 @@ func (p *Pass) Embedding() (string, error) {
 
 // Fetch returns values by name, those of the graph from one run of it.
 func (p *Pass) Fetch(ctx context.Context, names ...string) (map[string]*graph.Tensor, error) {
+	if p.parts != nil {
+		return p.join(ctx, names)
+	}
 	out := map[string]*graph.Tensor{}
 	var fromGraph []string
 	for _, name := range names {
@@ -216,7 +230,7 @@ func (p *Pass) Fetch(ctx context.Context, names ...string) (map[string]*graph.Te
 	}
 	got, err := p.Run(ctx, p.Feeds, fromGraph...)
 	if err != nil {
-		return nil, err
+		return nil, p.blame(ctx, err, fromGraph)
 	}
 	maps.Copy(out, got)
 	return out, nil

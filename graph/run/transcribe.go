@@ -42,6 +42,20 @@ func (p *Pass) Transcribe(ctx context.Context) ([]string, error) {
 	if !ok {
 		return nil, errors.New("this model writes no text")
 	}
+	if p.parts != nil {
+		var texts []string
+		for _, part := range p.parts {
+			some, err := part.Transcribe(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for i, at := range part.Samples {
+				texts = append(texts, make([]string, max(0, at+1-len(texts)))...)
+				texts[at] = some[i]
+			}
+		}
+		return texts, nil
+	}
 	tok, err := p.Tokenizer()
 	if err != nil {
 		return nil, err

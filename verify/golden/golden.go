@@ -84,8 +84,8 @@ func LoadCase(dir string) (_ *Case, err error) {
 		return nil, err
 	}
 	var f caseFile
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := formats.JSON(path, raw, &f); err != nil {
+		return nil, err
 	}
 	c := &Case{Dir: dir, Name: f.Name, System: f.System, Kind: f.Kind, Row: f.Row, Notes: f.Notes, Inputs: map[string]run.Input{}}
 	defer func() {
@@ -216,8 +216,12 @@ func (c *Case) readExpected(f caseFile) error {
 			return err
 		}
 		name, _ := tok.(string)
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
 		var x expectedFile
-		if err := dec.Decode(&x); err != nil {
+		if err := formats.JSON("", value, &x); err != nil {
 			return fmt.Errorf("expected %q: %w", name, err)
 		}
 		e := &Expected{Name: name, Shape: x.Shape, What: x.What, Needs: x.Needs, Final: x.Final}

@@ -1,11 +1,11 @@
 package text
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -21,8 +21,8 @@ func readAdded(s *source, v *vocabulary) ([]pipeline.AddedToken, error) {
 		var c struct {
 			Decoder map[string]pipeline.AddedToken `json:"added_tokens_decoder"`
 		}
-		if err := json.Unmarshal(config, &c); err != nil {
-			return nil, fmt.Errorf("%s: added_tokens_decoder: %w", s.name("config"), err)
+		if err := formats.JSON(s.name("config"), config, &c); err != nil {
+			return nil, err
 		}
 		for key, t := range c.Decoder {
 			if t.ID, err = strconv.Atoi(key); err != nil {
@@ -38,8 +38,8 @@ func readAdded(s *source, v *vocabulary) ([]pipeline.AddedToken, error) {
 		}
 		if ok {
 			var ids map[string]int
-			if err := json.Unmarshal(raw, &ids); err != nil {
-				return nil, fmt.Errorf("%s: expected a JSON object of tokens and their ids: %w", s.name("added"), err)
+			if err := formats.JSON(s.name("added"), raw, &ids); err != nil {
+				return nil, err
 			}
 			for content, id := range ids {
 				tokens = append(tokens, pipeline.AddedToken{ID: id, Content: content})

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -172,8 +172,8 @@ func clipVocabulary(lines []string) (*vocabulary, error) {
 // readVocabJSON reads a vocab.json: an object of tokens and their ids.
 func readVocabJSON(raw []byte, name string) (*vocabulary, error) {
 	var ids map[string]int
-	if err := json.Unmarshal(raw, &ids); err != nil {
-		return nil, fmt.Errorf("%s: expected a JSON object of tokens and their ids: %w", name, err)
+	if err := formats.JSON(name, raw, &ids); err != nil {
+		return nil, err
 	}
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%s: an empty vocabulary", name)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -37,7 +38,7 @@ func readTokenizerJSON(raw []byte, p *pipeline.Text) (*stages, error) {
 		PostProcessor json.RawMessage       `json:"post_processor"`
 		Decoder       json.RawMessage       `json:"decoder"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := formats.JSON("", raw, &f); err != nil {
 		return nil, err
 	}
 	v, m, err := jsonModel(f.Model)
@@ -160,7 +161,7 @@ func (t *jsonToken) UnmarshalJSON(raw []byte) error {
 	if err := json.Unmarshal(raw, &parts); err != nil || len(parts) != 2 {
 		return fmt.Errorf("expected a token and its id, found %s", short(string(raw)))
 	}
-	return json.Unmarshal(parts[1], &t.id)
+	return formats.JSON("", parts[1], &t.id)
 }
 
 // jsonPattern is {"String": …} or {"Regex": …}.
@@ -193,7 +194,7 @@ func readPart(raw json.RawMessage, depth int) (*jsonPart, error) {
 		return nil, fmt.Errorf("sequences nested deeper than %d", maxNesting)
 	}
 	var p jsonPart
-	if err := json.Unmarshal(raw, &p); err != nil {
+	if err := formats.JSON("", raw, &p); err != nil {
 		return nil, err
 	}
 	return &p, nil
@@ -201,7 +202,7 @@ func readPart(raw json.RawMessage, depth int) (*jsonPart, error) {
 
 func (p *jsonPart) text() (string, error) {
 	var s string
-	if err := json.Unmarshal(p.Content, &s); err != nil {
+	if err := formats.JSON("", p.Content, &s); err != nil {
 		return "", fmt.Errorf("%s: content: %w", p.Type, err)
 	}
 	return s, nil

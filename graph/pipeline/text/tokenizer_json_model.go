@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 func jsonModel(raw json.RawMessage) (*vocabulary, model, error) {
@@ -24,7 +26,7 @@ func jsonModel(raw json.RawMessage) (*vocabulary, model, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil, fmt.Errorf("it is missing")
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := formats.JSON("", raw, &f); err != nil {
 		return nil, nil, err
 	}
 	if f.Dropout != nil && *f.Dropout != 0 {
@@ -85,7 +87,7 @@ func (b *bpe) jsonMerges(raw json.RawMessage) error {
 		return b.addMerges(lines, "merges")
 	}
 	var pairs [][]string
-	if err := json.Unmarshal(raw, &pairs); err != nil {
+	if err := formats.JSON("", raw, &pairs); err != nil {
 		return fmt.Errorf("merges: expected strings or pairs of strings: %w", err)
 	}
 	for i, p := range pairs {
@@ -101,8 +103,8 @@ func (b *bpe) jsonMerges(raw json.RawMessage) error {
 
 func jsonUnigram(raw json.RawMessage, unknown *int, bytes bool) (*vocabulary, model, error) {
 	var list [][]json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, nil, fmt.Errorf("vocab: expected a list of pieces and scores: %w", err)
+	if err := formats.JSON("vocab", raw, &list); err != nil {
+		return nil, nil, err
 	}
 	if len(list) == 0 || len(list) > maxPieces {
 		return nil, nil, fmt.Errorf("vocab: %d pieces: expected 1 to %d", len(list), maxPieces)
