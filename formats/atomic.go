@@ -73,6 +73,7 @@ func NewAtomicDir(ctx context.Context, target string, force bool) (*AtomicDir, e
 	if err := os.Mkdir(d.work, 0o777); err != nil {
 		return nil, writeError(target, err)
 	}
+	begun(d.work)
 	if f, err := os.Open(d.work); err == nil && tryLock(f) {
 		d.lock = f
 	} else if err == nil {
@@ -260,11 +261,13 @@ func (d *AtomicDir) Commit() error {
 	if err := replaceable(d.target, d.final, d.force, true); err != nil {
 		return err
 	}
+	ended(d.work) // from here on it is either in its place or left to the next run
 	if _, err := os.Lstat(d.final); err != nil {
 		if err := os.Rename(d.work, d.final); err != nil {
 			return writeError(d.target, err)
 		}
 		d.finish()
+		committed(d.target)
 		syncFile(filepath.Dir(d.final))
 		return nil
 	}
@@ -272,6 +275,7 @@ func (d *AtomicDir) Commit() error {
 		// The old folder now has the hidden name, under which it is removed.
 		old := d.work
 		d.finish()
+		committed(d.target)
 		syncFile(filepath.Dir(d.final))
 		os.RemoveAll(old)
 		return nil
@@ -285,6 +289,7 @@ func (d *AtomicDir) Commit() error {
 		return writeError(d.target, err)
 	}
 	d.finish()
+	committed(d.target)
 	syncFile(filepath.Dir(d.final))
 	os.RemoveAll(old)
 	return nil
@@ -305,6 +310,7 @@ func (d *AtomicDir) Abort() {
 	}
 	d.finish()
 	os.RemoveAll(d.work)
+	ended(d.work)
 }
 
 // AtomicFile is a file that appears whole or not at all, for reports and single outputs. Use it as AtomicDir.
@@ -333,6 +339,7 @@ func NewAtomicFile(ctx context.Context, target string, force bool) (*AtomicFile,
 		return nil, writeError(target, err)
 	}
 	tryLock(f)
+	begun(work)
 	return &AtomicFile{output: output{ctx: ctx, f: f, shown: target}, target: target, final: final, work: work, force: force}, nil
 }
 
@@ -354,10 +361,12 @@ func (a *AtomicFile) Commit() error {
 	if err := a.Close(); err != nil { // Windows does not rename an open file
 		return err
 	}
+	ended(a.work)
 	if err := os.Rename(a.work, a.final); err != nil {
 		return writeError(a.target, err)
 	}
 	a.done = true
+	committed(a.target)
 	syncFile(filepath.Dir(a.final))
 	return nil
 }
@@ -370,6 +379,7 @@ func (a *AtomicFile) Abort() {
 	a.done = true
 	a.Close()
 	os.Remove(a.work)
+	ended(a.work)
 }
 
 // output is a file being written: it stops when its context ends, and says what went wrong in the user's terms.

@@ -169,7 +169,11 @@ func (c *Checkpoint) addWeights(f *os.File, shown, name string, check func([]*Te
 		return err
 	}
 	c.files = append(c.files, src)
-	tensors, err := c.readWeights(src)
+	var tensors []*Tensor
+	err = Guard(func() (err error) {
+		tensors, err = c.readWeights(src)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -196,7 +200,7 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 		return c.takeTorch(src, t, err)
 	}
 	if head, err := src.bytes(0, min(src.size, int64(len(lfsPointer)))); err == nil && string(head) == lfsPointer {
-		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: "is a pointer of Git LFS, not the file itself; run git lfs pull"}
+		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: lfsAdvice}
 	}
 	tensors, metadata, err := readSafetensors(src)
 	maps.Copy(c.metadata, metadata)
@@ -205,7 +209,10 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 }
 
 // lfsPointer is how a file starts that was cloned without its contents.
-const lfsPointer = "version https://git-lfs"
+const (
+	lfsPointer = "version https://git-lfs"
+	lfsAdvice  = "is a pointer of Git LFS, not the file itself; run git lfs pull"
+)
 
 // takeTorch adds what a PyTorch file holds, and recommends safetensors where they are at hand.
 func (c *Checkpoint) takeTorch(src *file, t *torchFile, err error) ([]*Tensor, error) {
@@ -301,6 +308,10 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, readError(shown, err)
+	}
 	most := c.opts.MaxFile
 	if most <= 0 {
 		most = DefaultMaxFile
@@ -315,7 +326,7 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 	sum := sha256.Sum256(data)
 	name = path.Clean(name)
 	c.mu.Lock()
-	c.side[name] = File{Path: shown, Name: name, Size: int64(len(data)), hash: hex.EncodeToString(sum[:])}
+	c.side[name] = File{Path: shown, Name: name, Size: int64(len(data)), hash: hex.EncodeToString(sum[:]), info: info}
 	c.mu.Unlock()
 	return data, nil
 }

@@ -27,6 +27,8 @@ var (
 	ErrShape = errors.New("bad shape")
 	// ErrOffsets: tensors that overlap, leave holes (room to hide a payload) or pass the end of their file or storage.
 	ErrOffsets = errors.New("bad offsets")
+	// ErrChanged: a file was cut short, written to or replaced while it was read, so that values of two versions are mixed.
+	ErrChanged = errors.New("changed")
 	// ErrIndex: an index and its shards disagree about which tensors there are.
 	ErrIndex = errors.New("index mismatch")
 	// ErrEscape: a name that leads out of the checkpoint's folder: ../, an absolute path, a symbolic link.
@@ -54,12 +56,15 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(printable(e.File))
-	if e.Tensor != "" {
-		b.WriteString(": tensor ")
-		b.WriteString(quote(e.Tensor))
+	if e.File != "" {
+		b.WriteString(printable(e.File))
+		b.WriteString(": ")
 	}
-	b.WriteString(": ")
+	if e.Tensor != "" {
+		b.WriteString("tensor ")
+		b.WriteString(quote(e.Tensor))
+		b.WriteString(": ")
+	}
 	b.WriteString(e.Msg)
 	if e.Cause != nil {
 		b.WriteString(": ")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 type nodeFile struct {
@@ -61,7 +63,7 @@ func (g *Graph) MarshalJSON() ([]byte, error) {
 // and index in it is checked, and the graph obeys [Graph.Check].
 func Decode(data []byte, weight func(name string) (*Weight, error)) (*Graph, error) {
 	var f graphFile
-	if err := json.Unmarshal(data, &f); err != nil {
+	if err := formats.JSON("", data, &f); err != nil {
 		return nil, fmt.Errorf("graph: %w", err)
 	}
 	g := New()
@@ -74,7 +76,7 @@ func Decode(data []byte, weight func(name string) (*Weight, error)) (*Graph, err
 		}
 		op := reflect.New(t)
 		if len(nf.Attrs) > 0 {
-			if err := json.Unmarshal(nf.Attrs, op.Interface()); err != nil {
+			if err := formats.JSON("", nf.Attrs, op.Interface()); err != nil {
 				return nil, fmt.Errorf("graph: node %d (%s): %w", i, nf.Op, err)
 			}
 		}

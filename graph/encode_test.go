@@ -73,7 +73,7 @@ func TestEncodeRoundTrip(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	g := small(t)
 	for _, c := range []struct{ name, file, says string }{
-		{"no JSON", "{", "unexpected end"},
+		{"no JSON", "{", "ends before its JSON"},
 		{"unknown operation", `{"outputs":[{"name":"a"}],"nodes":[{"op":"Explode"}]}`, "unknown operation"},
 		{"input from the future", `{"nodes":[{"op":"Softmax","in":[0]}]}`, "not an earlier node"},
 		{"negative input", `{"nodes":[{"op":"Softmax","in":[-1]}]}`, "not an earlier node"},

@@ -92,7 +92,8 @@ func Convert(ctx context.Context, src, dst string, o Options) (*Result, error) {
 	return c.Write(ctx, dst)
 }
 
-// Prepare reads the headers of a source, builds and fuses its graph and makes the plan. It reads no values.
+// Prepare does all that goes before writing: it reads the headers of a source, builds and fuses its graph, and makes the
+// plan. It reads no values. Everything is decided then.
 func Prepare(src string, o Options) (*Conversion, error) {
 	r, err := o.Resolve()
 	if err != nil {
@@ -103,26 +104,28 @@ func Prepare(src string, o Options) (*Conversion, error) {
 		return nil, err
 	}
 	c := &Conversion{Source: l, Recipe: r, options: o}
-	if err := c.prepare(src); err != nil {
-		l.Close()
-		return nil, err
+	for _, step := range []func() error{c.unconverted, c.fuse, c.plan} {
+		if err := step(); err != nil {
+			l.Close()
+			return nil, fmt.Errorf("%s: %w", src, err)
+		}
 	}
 	return c, nil
 }
 
-func (c *Conversion) prepare(src string) (err error) {
+// unconverted refuses what is a converted folder already.
+func (c *Conversion) unconverted() error {
 	if m := c.Source.Manifest; m != nil {
-		return fmt.Errorf("%s: converted already (%s, from %s): convert its source instead", src, m.Recipe.Weights, m.Source.Name)
+		return fmt.Errorf("converted already (%s, from %s): convert its source instead", m.Recipe.Weights, m.Source.Name)
 	}
+	return nil
+}
+
+// fuse rewrites the graph of the components that are wanted.
+func (c *Conversion) fuse() (err error) {
 	c.Graph, c.Fusion, err = fuse.Run(c.Source.Model.Graph, fuse.Options{Skip: c.Recipe.NoFuse, Only: c.Recipe.Only})
 	if err != nil {
-		return fmt.Errorf("%s: %w", src, err)
-	}
-	if c.Plan, err = MakePlan(c.Graph, c.Recipe); err != nil {
-		return fmt.Errorf("%s: %w", src, err)
-	}
-	if err := correctBiases(c.Graph, c.Plan); err != nil {
-		return fmt.Errorf("%s: %w", src, err)
+		return err
 	}
 	c.Ignored = append(c.Ignored, c.Source.Model.Ignored...)
 	needed := map[*formats.Tensor]bool{}
@@ -135,6 +138,12 @@ func (c *Conversion) prepare(src string) (err error) {
 		}
 	}
 	return nil
+}
+
+// plan decides what becomes of every weight.
+func (c *Conversion) plan() (err error) {
+	c.Plan, err = MakePlan(c.Graph, c.Recipe)
+	return err
 }
 
 // Close releases the source. Where a write was broken off, its hashes may still be under way: it is released when they end.
@@ -158,7 +167,7 @@ func (c *Conversion) threads() int {
 }
 
 // Write evaluates one weight at a time in each worker, quantizes and writes it; peak memory goes with the largest weight
-// and the number of workers. When ctx is cancelled or anything fails, nothing is left behind.
+// and the number of workers. When ctx is cancelled, the source changes meanwhile or anything fails, nothing is left behind.
 func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err := c.checkTarget(dst); err != nil {
 		return nil, err
@@ -195,6 +204,9 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 		return nil, err
 	}
 	if err := writeJSON(d, manifestFile, m); err != nil {
+		return nil, err
+	}
+	if err := c.Source.Checkpoint.Unchanged(); err != nil {
 		return nil, err
 	}
 	if err := d.Commit(); err != nil {

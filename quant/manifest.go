@@ -96,10 +96,7 @@ func readManifest(c *formats.Checkpoint) (*Manifest, error) {
 		return nil, fmt.Errorf("%s: format version %d: expected 1 to %d", file, head.FormatVersion, FormatVersion)
 	}
 	m := new(Manifest)
-	if err := json.Unmarshal(text, m); err != nil {
-		return nil, fmt.Errorf("%s: not a manifest: %w", file, err)
-	}
-	return m, nil
+	return m, formats.JSON(file, text, m)
 }
 
 // toolVersion names this program.

@@ -21,8 +21,39 @@ type Method interface {
 	Name() string
 	// About says in a line what the method does.
 	About() string
-	// Begin makes ready for one weight, and returns what quantizes its rows.
-	Begin(t Target) (Rows, error)
+	// Needs is what the method must know of the inputs of the weight's products.
+	Needs() Needs
+	// Begin makes ready for one weight, and returns what quantizes its rows. The statistics hold at least what is needed.
+	Begin(t Target, s *Statistics) (Rows, error)
+}
+
+// Needs says which statistics something asks for: their union.
+type Needs uint8
+
+// The statistics that can be asked for.
+const (
+	Mean Needs = 1 << iota // the mean of each input
+)
+
+func (n Needs) String() string {
+	if n&Mean != 0 {
+		return "the mean"
+	}
+	return "nothing"
+}
+
+// Statistics is what is known of the K inputs that a weight is multiplied with, of convolutions as patches. What is not
+// known is nil.
+type Statistics struct {
+	Mean []float32 // [K]
+}
+
+// missing returns those of the needs that the statistics do not hold.
+func (s *Statistics) missing(n Needs) Needs {
+	if s.Mean != nil {
+		n &^= Mean
+	}
+	return n
 }
 
 // Target is a weight that is to be quantized.

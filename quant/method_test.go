@@ -52,7 +52,7 @@ func quantizeBy(t testing.TB, method string, n, k int, s kernels.Scheme, half bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := m.Begin(Target{N: n, K: k, Scheme: s, HalfScales: half})
+	rows, err := m.Begin(Target{N: n, K: k, Scheme: s, HalfScales: half}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func BenchmarkMethods(b *testing.B) {
 	for _, s := range []kernels.Scheme{{Bits: 8}, {Bits: 8, Asymmetric: true}, {Bits: 4, Group: 32}, {Bits: 4, Group: 32, Asymmetric: true}} {
 		for _, m := range Methods() {
 			b.Run(fmt.Sprintf("%v/%s", s, m.Name()), func(b *testing.B) {
-				rows, err := m.Begin(Target{N: n, K: k, Scheme: s, HalfScales: s.Group > 0})
+				rows, err := m.Begin(Target{N: n, K: k, Scheme: s, HalfScales: s.Group > 0}, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

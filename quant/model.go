@@ -93,8 +93,8 @@ func (l *Loaded) converted() error {
 		Graph   json.RawMessage `json:"graph"`
 		Weights []Row           `json:"weights"`
 	}
-	if err := json.Unmarshal(text, &table); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+	if err := formats.JSON(file, text, &table); err != nil {
+		return err
 	}
 	weights := map[string]*graph.Weight{}
 	l.Plan = &Plan{Rows: table.Weights}

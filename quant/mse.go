@@ -22,10 +22,9 @@ var _ = register(mse{})
 // The result is held against round-to-nearest with the scale as it will be stored, and is never worse.
 type mse struct{}
 
-func (mse) Name() string { return "mse" }
-func (mse) About() string {
-	return "clip each group where the squared error of its weights is least"
-}
+func (mse) Name() string  { return "mse" }
+func (mse) About() string { return "clip each group where the squared error of its weights is least" }
+func (mse) Needs() Needs  { return 0 }
 
 // The candidates: each is smaller than the one before by a factor, until so many in a row were no better than the best.
 const (
@@ -34,8 +33,8 @@ const (
 	msePatience = 4
 )
 
-func (mse) Begin(t Target) (Rows, error) {
-	plain, err := rtn{}.Begin(t)
+func (mse) Begin(t Target, _ *Statistics) (Rows, error) {
+	plain, err := rtn{}.Begin(t, nil)
 	if err != nil {
 		return nil, err
 	}

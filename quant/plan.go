@@ -25,6 +25,10 @@ type Row struct {
 	Quantized *Quantized `json:"quantized,omitempty"`
 	// DType is the type of a float weight's numbers: F32, F16 or BF16.
 	DType string `json:"dtype,omitempty"`
+	// Corrects names the quantized weight whose error this bias makes up for: it is stored with (W - Wq) m added, m being the
+	// known mean of the inputs (Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction,
+	// section 4.2).
+	Corrects string `json:"corrects,omitempty"`
 	// Reason says why a weight stays float, or runs on float activations where int8 ones were asked for.
 	Reason string `json:"reason,omitempty"`
 	// Bytes is what it takes in the converted folder.
@@ -33,15 +37,16 @@ type Row struct {
 	weight *graph.Weight
 }
 
-// Quantized describes integers and scales.
+// Quantized describes integers and scales, how they are chosen, and what they are multiplied with.
 type Quantized struct {
 	Bits       int  `json:"bits"`
 	Group      int  `json:"group"` // 0: the whole row
 	Asymmetric bool `json:"asymmetric,omitempty"`
 	// Scales is the type of the scales: F16 or F32.
 	Scales string `json:"scales"`
+	// Method names the [Method] that chooses the integers.
 	Method string `json:"method"`
-	// Activations are int8 or float32.
+	// Activations is how the inputs of the product are quantized: int8 (in the call, a scale for each row) or float32.
 	Activations string `json:"activations"`
 }
 
@@ -62,6 +67,11 @@ func (r *Row) Format() string {
 func (r *Row) target() Target {
 	n, k := matrix(r.Shape)
 	return Target{Name: r.Name, N: n, K: k, Scheme: r.Quantized.Scheme(), HalfScales: r.Quantized.Scales == "F16"}
+}
+
+// statistics is what is known of the inputs of a weight's products.
+func (r *Row) statistics() *Statistics {
+	return &Statistics{Mean: r.weight.InputMean}
 }
 
 // matrix returns the rows and columns of a quantizable shape.
@@ -96,7 +106,36 @@ func MakePlan(g *graph.Graph, r *Recipe) (*Plan, error) {
 			return nil, fmt.Errorf("--keep %s: matches none of the %d weights, such as %s (--dry-run lists them)", glob, len(p.Rows), p.example())
 		}
 	}
+	p.correctBiases(nodes)
 	return p, p.checkNames()
+}
+
+// correctBiases lets the bias of each product make up for the error of its weight, where the mean of the inputs is known and
+// the bias serves no other weight's products.
+func (p *Plan) correctBiases(nodes []*graph.Node) {
+	rows := map[*graph.Weight]*Row{}
+	for i := range p.Rows {
+		rows[p.Rows[i].weight] = &p.Rows[i]
+	}
+	shared := map[*graph.Weight]bool{}
+	of := map[*graph.Weight]*graph.Weight{}
+	for _, n := range nodes {
+		for i, bias := range n.Params {
+			if w := n.Param(0); i != 1 || of[bias] != nil && of[bias] != w {
+				shared[bias] = true
+			} else {
+				of[bias] = w
+			}
+		}
+	}
+	for bias, w := range of {
+		if bias == nil || w == nil || w.InputMean == nil || shared[bias] {
+			continue
+		}
+		if r, b := rows[w], rows[bias]; r.Quantized != nil && b.Quantized == nil {
+			b.Corrects, b.DType, b.Bytes = r.Name, "F32", 4*int64(b.Shape.Len()) // computed, whatever the source has
+		}
+	}
 }
 
 // globNames returns the names that a glob may mean a weight by: its own and those of the tensors that it is made of.
@@ -133,6 +172,9 @@ func (r *Row) decide(c Choice, kept, floatOnly string) error {
 		if c.halfScales(scheme) {
 			q.Scales = "F16"
 		}
+		if err := r.checkMethod(c.Method); err != nil {
+			return err
+		}
 		if floatOnly != "" && q.Activations != "float32" {
 			q.Activations, r.Reason = "float32", floatOnly
 		}
@@ -153,6 +195,18 @@ func (r *Row) decide(c Choice, kept, floatOnly string) error {
 	}
 	for _, e := range entries {
 		r.Bytes += int64(graph.Shape(e.Shape).Len() * e.DType.Size())
+	}
+	return nil
+}
+
+// checkMethod makes sure that what a method needs to know of the weight's inputs is known.
+func (r *Row) checkMethod(name string) error {
+	m, err := MethodByName(name)
+	if err != nil {
+		return err
+	}
+	if missing := r.statistics().missing(m.Needs()); missing != 0 {
+		return fmt.Errorf("weight %s: method %s needs %s of its inputs, which is not known: choose another with --method", r.Name, name, missing)
 	}
 	return nil
 }
@@ -293,23 +347,4 @@ type Stay struct {
 	Reason  string   `json:"reason"`
 	Weights []string `json:"weights"`
 	Bytes   int64    `json:"bytes"`
-}
-
-// Header and Table are the plan for people: a line for each weight.
-func (p *Plan) Header() []string {
-	return []string{"weight", "kind", "shape", "stored as", "activations", "bytes", "source", "why"}
-}
-
-// Table returns the cells below [Plan.Header].
-func (p *Plan) Table() [][]string {
-	var rows [][]string
-	for i := range p.Rows {
-		r := &p.Rows[i]
-		activations := ""
-		if r.Quantized != nil {
-			activations = r.Quantized.Activations
-		}
-		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), activations, fmt.Sprint(r.Bytes), r.Source, r.Reason})
-	}
-	return rows
 }

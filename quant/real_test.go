@@ -41,8 +41,8 @@ func TestRealCheckpoints(t *testing.T) {
 					signal += math.Pow(float64(want[j]), 2)
 				}
 				if r.Quantized == nil {
-					if noise > 0 {
-						t.Errorf("%s: float weight %s changed", name, r.Name)
+					if (noise > 0) != (r.Corrects != "") {
+						t.Errorf("%s: float weight %s, which corrects %q, changed by %g", name, r.Name, r.Corrects, noise)
 					}
 				} else if snr := 10 * math.Log10(signal/noise); snr < worst {
 					worst, at = snr, r.Name

@@ -1,15 +1,14 @@
 package quant
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -88,9 +87,9 @@ const (
 
 // ReadRecipe reads a recipe file. Unknown fields and values are refused.
 func ReadRecipe(file string) (*Recipe, error) {
-	text, err := os.ReadFile(file)
+	text, err := formats.ReadBounded(file, maxRecipe)
 	if err != nil {
-		return nil, fmt.Errorf("recipe %s: %w", file, err)
+		return nil, fmt.Errorf("recipe %w", err)
 	}
 	r, err := parseRecipe(text)
 	if err != nil {
@@ -99,15 +98,13 @@ func ReadRecipe(file string) (*Recipe, error) {
 	return r, nil
 }
 
+// maxRecipe bounds a recipe file.
+const maxRecipe = 16 << 20
+
 func parseRecipe(text []byte) (*Recipe, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
 	var r Recipe
-	if err := d.Decode(&r); err != nil {
-		return nil, fmt.Errorf("not a recipe: %w", err)
-	}
-	if d.More() {
-		return nil, fmt.Errorf("not a recipe: it goes on after its closing brace")
+	if err := formats.StrictJSON("", text, &r); err != nil {
+		return nil, err
 	}
 	return &r, r.Check()
 }

@@ -14,8 +14,9 @@ type rtn struct{}
 
 func (rtn) Name() string  { return "rtn" }
 func (rtn) About() string { return "round to nearest, over the whole range of each group" }
+func (rtn) Needs() Needs  { return 0 }
 
-func (rtn) Begin(t Target) (Rows, error) {
+func (rtn) Begin(t Target, _ *Statistics) (Rows, error) {
 	return func(q *kernels.Quantized, w []float32) {
 		if t.Scheme.Asymmetric {
 			highs := make([]float32, len(q.Scales))

@@ -23,39 +23,47 @@ const blockValues = 1 << 17
 type writer struct {
 	ctx       context.Context
 	file      *formats.Placed
-	nonfinite bool // allowed
+	plan      *Plan
+	biases    map[string][]int // by the weight that they correct: places in the plan
+	nonfinite bool             // allowed
 	progress  func(done, total int64, weight string)
 
 	mu          sync.Mutex
 	done, total int64
-	notes       map[int]string // by the weight's place in the plan
+	notes       []string // by the weight's place in the plan
 }
 
 // writeWeights writes the weights' file. It returns notes for the manifest.
 func (c *Conversion) writeWeights(ctx context.Context, d *formats.AtomicDir) ([]string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	rows := c.Plan.Rows
 	var entries []formats.Entry
-	w := &writer{ctx: ctx, nonfinite: c.Recipe.AllowNonfinite, progress: c.options.Progress, notes: map[int]string{}}
-	order := make([]int, len(c.Plan.Rows))
-	for i := range c.Plan.Rows {
-		e, err := c.Plan.Rows[i].entries()
+	w := &writer{ctx: ctx, plan: c.Plan, biases: map[string][]int{}, nonfinite: c.Recipe.AllowNonfinite, progress: c.options.Progress,
+		notes: make([]string, len(rows))}
+	var order []int // of what is not written along with another
+	for i := range rows {
+		e, err := rows[i].entries()
 		if err != nil {
 			return nil, err
 		}
 		entries = append(entries, e...)
-		w.total += 4 * int64(c.Plan.Rows[i].Shape.Len())
-		order[i] = i
+		w.total += 4 * int64(rows[i].Shape.Len())
+		if of := rows[i].Corrects; of != "" {
+			w.biases[of] = append(w.biases[of], i)
+		} else {
+			order = append(order, i)
+		}
 	}
 	// The largest first, so that no worker is left alone with one at the end.
-	slices.SortStableFunc(order, func(a, b int) int { return c.Plan.Rows[b].Shape.Len() - c.Plan.Rows[a].Shape.Len() })
+	slices.SortStableFunc(order, func(a, b int) int { return rows[b].Shape.Len() - rows[a].Shape.Len() })
 	var err error
 	if w.file, err = d.PlaceSafetensors(weightsFile, map[string]string{"format": "mmconv"}, entries); err != nil {
 		return nil, err
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	errs := make([]error, len(order)) // by place in the plan, so that the same fault is reported whoever meets it first
+	errs := make([]error, len(rows)) // by place in the plan, so that the same fault is reported whoever meets it first
 	for range max(1, min(c.threads(), len(order))) {
 		wg.Go(func() {
 			s := new(scratch)
@@ -64,9 +72,8 @@ func (c *Conversion) writeWeights(ctx context.Context, d *formats.AtomicDir) ([]
 				if at >= len(order) || ctx.Err() != nil {
 					return
 				}
-				i := order[at]
-				if err := w.write(s, i, &c.Plan.Rows[i]); err != nil {
-					errs[i] = fmt.Errorf("weight %s: %w", c.Plan.Rows[i].Name, err)
+				if i, err := w.write(s, order[at]); err != nil {
+					errs[i] = fmt.Errorf("weight %s: %w", rows[i].Name, err)
 					cancel()
 				}
 			}
@@ -77,12 +84,7 @@ func (c *Conversion) writeWeights(ctx context.Context, d *formats.AtomicDir) ([]
 		w.file.Discard()
 		return nil, err
 	}
-	var notes []string
-	for i := range c.Plan.Rows {
-		if n, ok := w.notes[i]; ok {
-			notes = append(notes, n)
-		}
-	}
+	notes := slices.DeleteFunc(w.notes, func(n string) bool { return n == "" })
 	return notes, w.file.Close()
 }
 
@@ -107,6 +109,7 @@ func worst(errs []error, ctx context.Context) error {
 // scratch is the memory of one worker.
 type scratch struct {
 	values []float32
+	stored []float32 // as they come back, or as they are corrected
 	bytes  []byte
 	q      kernels.Quantized
 }
@@ -133,38 +136,58 @@ func (s *scratch) open(e graph.Expr) (read func(off, n int) ([]float32, error), 
 	return func(off, n int) ([]float32, error) { return all[off : off+n], nil }, err
 }
 
-func (w *writer) write(s *scratch, i int, r *Row) error {
+// write writes the weight at a place in the plan, and the biases that correct it. Where it fails, it returns the place of
+// the weight that is to blame.
+func (w *writer) write(s *scratch, i int) (int, error) {
+	r := &w.plan.Rows[i]
+	biases := w.biases[r.Name]
+	var shift []float32
+	if len(biases) > 0 {
+		n, _ := matrix(r.Shape)
+		shift = make([]float32, n)
+	}
+	for _, at := range append([]int{i}, biases...) {
+		if err := formats.Guard(func() error { return w.writeRow(s, at, shift) }); err != nil {
+			return at, err
+		}
+	}
+	return i, nil
+}
+
+// writeRow writes one weight. A quantized one fills in by how much its rounding shifts the outputs, where shift is not nil;
+// a float one is stored with it added.
+func (w *writer) writeRow(s *scratch, i int, shift []float32) error {
+	r := &w.plan.Rows[i]
 	read, err := s.open(r.weight.Expr)
 	if err != nil {
 		return err
 	}
 	bad := &nonfinite{row: r}
 	if r.Quantized != nil {
-		err = w.quantize(s, r, read, bad)
+		err = w.quantize(s, r, read, bad, shift)
 	} else {
-		err = w.float(s, r, read, bad)
+		err = w.float(s, r, read, bad, shift)
 	}
 	if err == nil && bad.count() > 0 {
-		w.mu.Lock()
 		w.notes[i] = bad.note()
-		w.mu.Unlock()
 	}
 	return err
 }
 
 // quantize writes integers, scales and zero points, a few rows at a time.
-func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, error), bad *nonfinite) error {
+func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, error), bad *nonfinite, shift []float32) error {
 	scheme := r.Quantized.Scheme()
-	t := r.target()
+	t, known := r.target(), r.statistics()
 	n, k := t.N, t.K
 	method, err := MethodByName(r.Quantized.Method)
 	if err != nil {
 		return err
 	}
-	rows, err := method.Begin(t)
+	rows, err := method.Begin(t, known)
 	if err != nil {
 		return err
 	}
+	d, _ := formats.ParseDType(r.Quantized.Scales)
 	groups, stride := scheme.Groups(k), scheme.RowBytes(k)
 	block := max(1, blockValues/max(k, 1))
 	for at := 0; at < n; at += block {
@@ -189,10 +212,12 @@ func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, 
 		if !kernels.AllFinite(q.Scales) {
 			return fmt.Errorf("a scale is beyond what %s holds: --scales float32 stores larger ones, --keep %s leaves the weight float", r.Quantized.Scales, r.Name)
 		}
+		if shift != nil {
+			s.shiftOf(shift[at:at+m], q, x, known.Mean)
+		}
 		if err := w.file.WriteAt(r.Name+dataSuffix, q.Data, int64(at)*int64(stride)); err != nil {
 			return err
 		}
-		d, _ := formats.ParseDType(r.Quantized.Scales)
 		if err := w.file.WriteAt(r.Name+scalesSuffix, s.encode(q.Scales, d), int64(at)*int64(groups)*int64(d.Size())); err != nil {
 			return err
 		}
@@ -203,16 +228,40 @@ func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, 
 		}
 		w.advance(r.Name, len(x))
 	}
+	if bad.count() > 0 {
+		clear(shift) // there is no telling what the outputs were
+	}
 	return nil
 }
 
+// shiftOf fills dst with (W - Wq) m for the rows x of W, summed in float64.
+func (s *scratch) shiftOf(dst []float32, q *kernels.Quantized, x, mean []float32) {
+	stored := grow(&s.stored, len(x))
+	kernels.Dequantize(stored, q, 0)
+	for i := range dst {
+		sum := 0.0
+		for k, m := range mean {
+			at := i*q.K + k
+			sum += float64(x[at]-stored[at]) * float64(m)
+		}
+		dst[i] = float32(sum)
+	}
+}
+
 // float writes a weight's values in the type that the plan gives them.
-func (w *writer) float(s *scratch, r *Row, read func(off, n int) ([]float32, error), bad *nonfinite) error {
+func (w *writer) float(s *scratch, r *Row, read func(off, n int) ([]float32, error), bad *nonfinite, shift []float32) error {
 	d, _ := formats.ParseDType(r.DType)
 	for at, all := 0, r.Shape.Len(); at < all; at += blockValues {
 		x, err := read(at, min(blockValues, all-at))
 		if err != nil {
 			return err
+		}
+		if shift != nil {
+			y := grow(&s.stored, len(x))
+			for i, v := range x {
+				y[i] = v + shift[at+i]
+			}
+			x = y
 		}
 		if !kernels.AllFinite(x) {
 			// Floats stay as they are: they are only counted.

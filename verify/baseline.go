@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+
+	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/verify/metric"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 // Baseline is a file of bounds, written from one verification and held against later ones. Its bounds leave room for
@@ -33,7 +37,7 @@ const (
 )
 
 // figures returns all figures of a report that a baseline may bound, by name.
-func (r *Report) figures() map[string]float64 {
+func figures(r *report.Report) map[string]float64 {
 	f := map[string]float64{
 		"bytes/before": float64(r.Bytes.Before), "bytes/after": float64(r.Bytes.After),
 		"latency_ms/before": r.Latency.Before, "latency_ms/after": r.Latency.After,
@@ -45,8 +49,8 @@ func (r *Report) figures() map[string]float64 {
 		}
 	}
 	for _, n := range r.Nodes {
-		for _, m := range Metrics() {
-			f["node/"+n.Name+"/"+m.Name] = n.metric(m.Name)
+		for _, m := range metric.All() {
+			f["node/"+n.Name+"/"+m.Name] = n.Metric(m.Name)
 		}
 	}
 	return f
@@ -54,7 +58,7 @@ func (r *Report) figures() map[string]float64 {
 
 // NewBaseline returns bounds at what a report measured, with some slack: the scores and agreement of every task, cosine
 // and SQNR of every value, the converted size.
-func NewBaseline(r *Report) *Baseline {
+func NewBaseline(r *report.Report) *Baseline {
 	b := &Baseline{Format: baselineFormat, Subject: r.Candidate.Path}
 	add := func(figure string, limit float64, upper bool) {
 		x := BaselineBound{Figure: figure}
@@ -76,9 +80,9 @@ func NewBaseline(r *Report) *Baseline {
 		}
 	}
 	for _, n := range r.Nodes {
-		c := n.metric("cosine")
+		c := n.Metric("cosine")
 		add("node/"+n.Name+"/cosine", c-angleSlack*(1-c)-1e-6, false)
-		add("node/"+n.Name+"/sqnr_db", n.metric("sqnr_db")-sqnrSlack, false)
+		add("node/"+n.Name+"/sqnr_db", n.Metric("sqnr_db")-sqnrSlack, false)
 	}
 	add("bytes/after", float64(r.Bytes.After)*(1+sizeSlack), true)
 	return b
@@ -86,13 +90,13 @@ func NewBaseline(r *Report) *Baseline {
 
 // ReadBaseline reads a baseline file.
 func ReadBaseline(path string) (*Baseline, error) {
-	raw, err := readBounded(path, maxBaselineFile)
+	raw, err := formats.ReadBounded(path, maxBaselineFile)
 	if err != nil {
 		return nil, err
 	}
 	b := &Baseline{}
-	if err := json.Unmarshal(raw, b); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := formats.JSON(path, raw, b); err != nil {
+		return nil, err
 	}
 	if b.Format != baselineFormat {
 		return nil, fmt.Errorf("%s: baseline format %d, this version reads %d", path, b.Format, baselineFormat)
@@ -118,17 +122,17 @@ func (b *Baseline) Write(path string) error {
 }
 
 // apply adds the bounds to a report. A figure that the report does not have is an error.
-func (b *Baseline) apply(r *Report) error {
-	figures := r.figures()
+func (b *Baseline) apply(r *report.Report) error {
+	figures := figures(r)
 	for _, x := range b.Bounds {
 		value, ok := figures[x.Figure]
 		if !ok {
 			return fmt.Errorf("baseline: the report has no figure %q: was it made with the same model, data and prompts?", x.Figure)
 		}
 		if x.Min != nil {
-			r.Bounds = append(r.Bounds, newBound(x.Figure, *x.Min, value, false))
+			r.Bounds = append(r.Bounds, report.NewBound(x.Figure, *x.Min, value, false))
 		} else {
-			r.Bounds = append(r.Bounds, newBound(x.Figure, *x.Max, value, true))
+			r.Bounds = append(r.Bounds, report.NewBound(x.Figure, *x.Max, value, true))
 		}
 	}
 	return nil

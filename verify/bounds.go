@@ -3,32 +3,9 @@ package verify
 import (
 	"fmt"
 	"slices"
+
+	"github.com/mmconv/mmconv/verify/report"
 )
-
-// Bound is a limit that a report was held against.
-type Bound struct {
-	Name  string  `json:"name"`
-	Limit float64 `json:"limit"`
-	Value float64 `json:"value"`
-	Upper bool    `json:"upper"` // the value must not be above the limit; else not below
-	OK    bool    `json:"ok"`
-}
-
-func newBound(name string, limit, value float64, upper bool) Bound {
-	ok := value >= limit
-	if upper {
-		ok = value <= limit
-	}
-	return Bound{Name: name, Limit: limit, Value: value, Upper: upper, OK: ok}
-}
-
-func (b Bound) String() string {
-	word := "below"
-	if b.Upper {
-		word = "above"
-	}
-	return fmt.Sprintf("%s is %.6g, %s the bound %.6g", b.Name, b.Value, word, b.Limit)
-}
 
 // Thresholds are the bounds that a user gives. A nil one is no bound.
 type Thresholds struct {
@@ -44,8 +21,8 @@ type Thresholds struct {
 
 // apply adds the bounds to the report. A bound that nothing was measured for is an error: a gate that guards nothing must
 // not pass.
-func (t Thresholds) apply(r *Report) error {
-	node := func(limit *float64, flag, metric string, upper bool, only func(Node) bool) error {
+func (t Thresholds) apply(r *report.Report) error {
+	node := func(limit *float64, flag, metric string, upper bool, only func(report.Node) bool) error {
 		if limit == nil {
 			return nil
 		}
@@ -53,7 +30,7 @@ func (t Thresholds) apply(r *Report) error {
 		for _, n := range r.Nodes {
 			if only(n) {
 				found = true
-				r.Bounds = append(r.Bounds, newBound(metric+" of "+n.Name, *limit, n.metric(metric), upper))
+				r.Bounds = append(r.Bounds, report.NewBound(metric+" of "+n.Name, *limit, n.Metric(metric), upper))
 			}
 		}
 		if !found {
@@ -61,7 +38,7 @@ func (t Thresholds) apply(r *Report) error {
 		}
 		return nil
 	}
-	output := func(n Node) bool { return n.Output }
+	output := func(n report.Node) bool { return n.Output }
 	if err := node(t.MinCosine, "min-cosine", "cosine", false, output); err != nil {
 		return err
 	}
@@ -71,16 +48,16 @@ func (t Thresholds) apply(r *Report) error {
 	if err := node(t.MaxRelL2, "max-rel-l2", "rel_l2", true, output); err != nil {
 		return err
 	}
-	if err := node(t.MinNodeCos, "min-node-cosine", "cosine", false, func(Node) bool { return true }); err != nil {
+	if err := node(t.MinNodeCos, "min-node-cosine", "cosine", false, func(report.Node) bool { return true }); err != nil {
 		return err
 	}
 	if t.MaxDrop != nil {
-		primary := slices.DeleteFunc(slices.Clone(r.Tasks), func(s TaskScore) bool { return !s.Primary || !s.Labelled })
+		primary := slices.DeleteFunc(slices.Clone(r.Tasks), func(s report.TaskScore) bool { return !s.Primary || !s.Labelled })
 		if len(primary) == 0 {
 			return fmt.Errorf("--max-drop: no labelled task was scored: give --data with a folder a class, and --prompts")
 		}
 		for _, s := range primary {
-			r.Bounds = append(r.Bounds, newBound("drop of "+s.Name, *t.MaxDrop, s.Drop, true))
+			r.Bounds = append(r.Bounds, report.NewBound("drop of "+s.Name, *t.MaxDrop, s.Drop, true))
 		}
 	}
 	if t.MinAgreement != nil {
@@ -88,7 +65,7 @@ func (t Thresholds) apply(r *Report) error {
 		for _, s := range r.Tasks {
 			if s.Agreement >= 0 && (s.Primary || !s.Labelled) {
 				found = true
-				r.Bounds = append(r.Bounds, newBound("agreement of "+s.Name, *t.MinAgreement, s.Agreement, false))
+				r.Bounds = append(r.Bounds, report.NewBound("agreement of "+s.Name, *t.MinAgreement, s.Agreement, false))
 			}
 		}
 		if !found {
@@ -96,10 +73,10 @@ func (t Thresholds) apply(r *Report) error {
 		}
 	}
 	if t.MinSpeedup != nil {
-		r.Bounds = append(r.Bounds, newBound("speed-up", *t.MinSpeedup, r.Latency.Before/r.Latency.After, false))
+		r.Bounds = append(r.Bounds, report.NewBound("speed-up", *t.MinSpeedup, r.Latency.Before/r.Latency.After, false))
 	}
 	if t.MaxBytes != nil {
-		r.Bounds = append(r.Bounds, newBound("size after over before", *t.MaxBytes, float64(r.Bytes.After)/float64(r.Bytes.Before), true))
+		r.Bounds = append(r.Bounds, report.NewBound("size after over before", *t.MaxBytes, float64(r.Bytes.After)/float64(r.Bytes.Before), true))
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Dataset is what a model is verified on: files, by class where there are labels, and texts.
@@ -50,7 +52,7 @@ const maxPrompts = 64 << 20
 func LoadDataset(dir, prompts string) (*Dataset, error) {
 	d := &Dataset{}
 	if prompts != "" {
-		raw, err := readBounded(prompts, maxPrompts)
+		raw, err := formats.ReadBounded(prompts, maxPrompts)
 		if err == nil {
 			err = d.readPrompts(raw)
 		}
@@ -93,6 +95,10 @@ func (d *Dataset) readPrompts(raw []byte) error {
 			return errors.New("no texts in it")
 		}
 		return nil
+	}
+	var whole any
+	if err := formats.JSON("", raw, &whole); err != nil {
+		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
@@ -143,6 +149,9 @@ func (d *Dataset) readFolder(dir string) error {
 		if err != nil {
 			return err
 		}
+		if e.IsDir() && path != dir && strings.HasPrefix(e.Name(), ".") {
+			return filepath.SkipDir // .git, .ipynb_checkpoints
+		}
 		kind := kinds[strings.ToLower(filepath.Ext(path))]
 		if e.IsDir() || kind == "" || strings.HasPrefix(e.Name(), ".") {
 			return nil
@@ -157,7 +166,7 @@ func (d *Dataset) readFolder(dir string) error {
 			}
 		}
 		if kind == "audio" {
-			if text, err := readBounded(strings.TrimSuffix(path, filepath.Ext(path))+".txt", 1<<20); err == nil {
+			if text, err := formats.ReadBounded(strings.TrimSuffix(path, filepath.Ext(path))+".txt", 1<<20); err == nil {
 				it.Text, it.Labelled = strings.TrimSpace(string(text)), true
 			}
 		}

@@ -69,7 +69,7 @@ func TestDatasetRefused(t *testing.T) {
 		"no labels":              `{}`,
 		"given twice":            `{"a": "x", "a": "y"}`,
 		"text or a list":         `{"a": 7}`,
-		"EOF":                    `{"a": "x"`,
+		"ends before":            `{"a": "x"`,
 	} {
 		_, err := LoadDataset("", touch(t, filepath.Join(t.TempDir(), "p.json"), text))
 		if err == nil || !strings.Contains(err.Error(), want) {

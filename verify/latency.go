@@ -1,10 +1,11 @@
 package verify
 
 import (
+	"context"
 	"slices"
 	"time"
 
-	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/run"
 )
 
 // latencyBudget bounds how long the measurement of latency takes, latencyRounds how many rounds it has.
@@ -15,14 +16,14 @@ const (
 
 // latency returns the median time in milliseconds that both models take for the named values, measured in turns so that a
 // change of the machine's speed meets both.
-func latency(before, after *Run, names []string) (b, a float64, err error) {
-	one := func(r *Run) (time.Duration, error) {
+func latency(ctx context.Context, before, after *run.Pass, names []string) (b, a float64, err error) {
+	one := func(r *run.Pass) (time.Duration, error) {
 		start := time.Now()
-		_, err := r.Engine.Run(r.Feeds, names...)
+		_, err := r.Run(ctx, r.Feeds, names...)
 		return time.Since(start), err
 	}
 	// The first run of each compiles and packs.
-	for _, r := range []*Run{before, after} {
+	for _, r := range []*run.Pass{before, after} {
 		if _, err := one(r); err != nil {
 			return 0, 0, err
 		}
@@ -42,31 +43,16 @@ func latency(before, after *Run, names []string) (b, a float64, err error) {
 	return median(tb), median(ta), nil
 }
 
-// Time returns the median and the best time that a run takes for the named values, after a first one that compiles.
-func (r *Run) Time(rounds int, names ...string) (typical, best time.Duration, err error) {
-	var times []time.Duration
-	for range rounds + 1 {
-		start := time.Now()
-		if _, err := r.Engine.Run(r.Feeds, names...); err != nil {
-			return 0, 0, err
-		}
-		times = append(times, time.Since(start))
-	}
-	times = times[1:]
-	slices.Sort(times)
-	return times[len(times)/2], times[0], nil
-}
-
 func median(t []time.Duration) float64 {
 	slices.Sort(t)
 	return t[len(t)/2].Seconds() * 1000
 }
 
 // timed returns the outputs of a model that a run reaches and that are not fed: what latency is measured for.
-func (r *Run) timed(other *Session) []string {
+func timed(r *run.Pass, other *run.Model) []string {
 	var names []string
 	for _, o := range r.Graph().Outputs {
-		if r.Check(o.Name) == nil && r.Feeds[o.Name] == nil && other.Graph().Value(o.Name) != nil && r.fresh(o.Name, map[string]*graph.Tensor{}) {
+		if r.Check(o.Name) == nil && r.Feeds[o.Name] == nil && other.Value(o.Name) != nil && r.Depends(o.Name, nil) {
 			names = append(names, o.Name)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/run"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = RegisterTask(Task{Name: "logits", Start: startLogits})
@@ -12,7 +14,7 @@ var _ = RegisterTask(Task{Name: "logits", Start: startLogits})
 type logitAgreement struct{ rows, same int }
 
 func startLogits(c *TaskContext) (Scorer, error) {
-	for _, s := range []*Session{c.Before, c.After} {
+	for _, s := range []*run.Model{c.Before, c.After} {
 		n := s.Graph().Value("logits")
 		if n == nil || !s.Graph().IsOutput(n) {
 			return nil, nil
@@ -41,9 +43,9 @@ func (l *logitAgreement) Add(_ []Item, before, after map[string]*graph.Tensor) e
 	return nil
 }
 
-func (l *logitAgreement) Scores() []TaskScore {
+func (l *logitAgreement) Scores() []report.TaskScore {
 	agreement := percent(l.same, l.rows)
-	return []TaskScore{{Name: "logit agreement", Before: 100, After: agreement, Drop: 100 - agreement, Agreement: agreement, Samples: l.rows}}
+	return []report.TaskScore{{Name: "logit agreement", Before: 100, After: agreement, Drop: 100 - agreement, Agreement: agreement, Samples: l.rows}}
 }
 
 func argmax(x []float32) int {

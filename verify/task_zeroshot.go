@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = RegisterTask(Task{Name: "zero-shot", Start: startZeroShot})
@@ -26,7 +27,7 @@ type zeroShot struct {
 }
 
 func startZeroShot(c *TaskContext) (Scorer, error) {
-	p := c.Before.Model.Pipeline
+	p := c.Before.Pipeline
 	if p == nil || p.Task == nil || p.Task.Kind != "contrastive" || p.Task.Query == "" || c.TextBefore == nil {
 		return nil, nil
 	}
@@ -143,18 +144,18 @@ func ranked(x []float32, classes [][]float64) []int {
 	return order
 }
 
-func (z *zeroShot) Scores() []TaskScore {
+func (z *zeroShot) Scores() []report.TaskScore {
 	agreement := percent(z.same, z.samples)
 	if z.labels == 0 {
-		return []TaskScore{{Name: "zero-shot agreement", Before: 100, After: agreement, Drop: 100 - agreement, Agreement: agreement, Samples: z.samples}}
+		return []report.TaskScore{{Name: "zero-shot agreement", Before: 100, After: agreement, Drop: 100 - agreement, Agreement: agreement, Samples: z.samples}}
 	}
-	score := func(name string, b, a int, primary bool, agreement float64) TaskScore {
-		s := TaskScore{Name: name, Before: percent(b, z.labels), After: percent(a, z.labels), Agreement: agreement,
+	score := func(name string, b, a int, primary bool, agreement float64) report.TaskScore {
+		s := report.TaskScore{Name: name, Before: percent(b, z.labels), After: percent(a, z.labels), Agreement: agreement,
 			Samples: z.labels, Labelled: true, Primary: primary}
 		s.Drop = s.Before - s.After
 		return s
 	}
-	return []TaskScore{
+	return []report.TaskScore{
 		score("zero-shot top-1", z.top1Before, z.top1After, true, agreement),
 		score("zero-shot top-5", z.top5Before, z.top5After, false, percent(z.sameTop5, z.samples)),
 	}

@@ -13,7 +13,7 @@ import (
 // nothing; that the clips, the texts and the conversion go through everything does.
 func TestAudioZeroShot(t *testing.T) {
 	source, data := t.TempDir(), t.TempDir()
-	const golden = ownGoldens + "/clap-hf-fused-long-sharded"
+	const golden = "../testdata/goldens/clap-hf-fused-long-sharded"
 	if err := os.CopyFS(source, os.DirFS(golden+"/checkpoint")); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestAudioZeroShot(t *testing.T) {
 	}
 	for clip, label := range map[string]string{"clap-hf-fused-long-sharded/inputs/speech_4s3_16k.wav": "speech", "clap-laion-unfused/inputs/jfk_1s9_48k.wav": "speech",
 		"clap-msclap-2022-cnn14/inputs/mix_1s2_22k.wav": "dog"} {
-		wav, err := os.ReadFile(filepath.Join(ownGoldens, clip))
+		wav, err := os.ReadFile(filepath.Join("../testdata/goldens", clip))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,25 +1,14 @@
 package verify
 
 import (
+	"context"
 	"slices"
 	"strings"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/run"
+	"github.com/mmconv/mmconv/verify/report"
 )
-
-// TaskScore is a score of both models, in percent.
-type TaskScore struct {
-	Name   string  `json:"name"`
-	Before float64 `json:"before"`
-	After  float64 `json:"after"`
-	Drop   float64 `json:"drop"` // Before - After (After - Before of an error rate), in percentage points
-	// Agreement is the percentage of samples on which both models say the same, -1 where that is no question.
-	Agreement float64 `json:"agreement"`
-	Samples   int     `json:"samples"`
-	Labelled  bool    `json:"labelled"` // against labels; else against the model before
-	LowBetter bool    `json:"lower_is_better,omitempty"`
-	Primary   bool    `json:"primary,omitempty"` // the one that --max-drop holds for
-}
 
 // Task computes scores from the outputs of both models.
 type Task struct {
@@ -30,7 +19,7 @@ type Task struct {
 
 // TaskContext is what a task can look at before the samples come.
 type TaskContext struct {
-	Before, After *Session
+	Before, After *run.Model
 	Data          *Dataset
 	// TextBefore and TextAfter are the outputs of the text towers for Data.Texts(), nil where there is none.
 	TextBefore, TextAfter map[string]*graph.Tensor
@@ -43,7 +32,7 @@ type Scorer interface {
 	// Fetch names the values that Add needs of every batch.
 	Fetch() []string
 	Add(items []Item, before, after map[string]*graph.Tensor) error
-	Scores() []TaskScore
+	Scores() []report.TaskScore
 }
 
 var tasks []Task
@@ -56,9 +45,9 @@ func RegisterTask(t Task) (none struct{}) {
 }
 
 // shared are steps that make both models of a comparison go by the same inputs where one would depend on its own outputs.
-var shared []func(before, after *Run) error
+var shared []func(ctx context.Context, before, after *run.Pass) error
 
-func registerShared(step func(before, after *Run) error) (none struct{}) {
+func registerShared(step func(ctx context.Context, before, after *run.Pass) error) (none struct{}) {
 	shared = append(shared, step)
 	return none
 }

@@ -7,12 +7,14 @@ import (
 	"slices"
 
 	"github.com/mmconv/mmconv/graph"
-	"github.com/mmconv/mmconv/verify/text"
+	"github.com/mmconv/mmconv/graph/pipeline/text"
+	"github.com/mmconv/mmconv/graph/run"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 // Options of Verify.
 type Options struct {
-	SessionOptions
+	run.Options
 	Data      string // folder of samples
 	Prompts   string // file of texts
 	Batch     int    // samples at a time; 0 is 8
@@ -27,17 +29,18 @@ type Options struct {
 const defaultBatch = 8
 
 // Verify compares a converted model with its source on data: value by value, task by task, in size and in time.
-func Verify(ctx context.Context, reference, candidate string, o Options) (*Report, error) {
+func Verify(ctx context.Context, reference, candidate string, o Options) (*report.Report, error) {
 	data, err := LoadDataset(o.Data, o.Prompts)
 	if err != nil {
 		return nil, err
 	}
-	before, err := OpenSession(reference, o.SessionOptions)
+	o.NoPadding = true // padding is in no figure
+	before, err := run.Open(reference, o.Options)
 	if err != nil {
 		return nil, err
 	}
 	defer before.Close()
-	after, err := OpenSession(candidate, o.SessionOptions)
+	after, err := run.Open(candidate, o.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -45,18 +48,20 @@ func Verify(ctx context.Context, reference, candidate string, o Options) (*Repor
 	return compareModels(ctx, before, after, data, o)
 }
 
-func compareModels(ctx context.Context, before, after *Session, data *Dataset, o Options) (*Report, error) {
+func compareModels(ctx context.Context, before, after *run.Model, data *Dataset, o Options) (*report.Report, error) {
 	if before.Model.System != after.Model.System {
 		return nil, fmt.Errorf("%s is a model of system %s, %s of %s: they cannot be compared",
 			before.Path, before.Model.System, after.Path, after.Model.System)
 	}
-	r := &Report{Reference: describeModel(before), Candidate: describeModel(after)}
+	r := &report.Report{Reference: modelInfo(before), Candidate: modelInfo(after)}
 	r.Bytes.Before, r.Bytes.After = before.Bytes(), after.Bytes()
-	r.Converted = describeConversion(after)
+	if after.Plan != nil {
+		r.Converted = report.DescribePlan(after.Plan)
+	}
 	c := newComparison(before, after)
 	tc := &TaskContext{Before: before, After: after, Data: data,
 		Note: func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }}
-	if err := c.texts(tc, r); err != nil {
+	if err := c.texts(ctx, tc, r); err != nil {
 		return nil, err
 	}
 	var scorers []Scorer
@@ -76,7 +81,7 @@ func compareModels(ctx context.Context, before, after *Session, data *Dataset, o
 	}
 	var keyBefore, keyAfter map[string]*graph.Tensor
 	if tc.TextBefore != nil {
-		key := before.Model.Pipeline.Task.Key
+		key := before.Pipeline.Task.Key
 		keyBefore = map[string]*graph.Tensor{key: tc.TextBefore[key]}
 		keyAfter = map[string]*graph.Tensor{key: tc.TextAfter[key]}
 	}
@@ -85,13 +90,22 @@ func compareModels(ctx context.Context, before, after *Session, data *Dataset, o
 		if err != nil {
 			return err
 		}
-		b, a, err := c.pass(in, want, keyBefore, keyAfter)
+		parts, err := c.pass(ctx, in, want, keyBefore, keyAfter)
 		if err != nil {
 			return err
 		}
-		for _, s := range scorers {
-			if err := s.Add(items, b, a); err != nil {
-				return err
+		for _, p := range parts {
+			some := items
+			if p.samples != nil {
+				some = nil
+				for _, i := range p.samples {
+					some = append(some, items[i])
+				}
+			}
+			for _, s := range scorers {
+				if err := s.Add(some, p.before, p.after); err != nil {
+					return err
+				}
 			}
 		}
 		r.Samples += len(items)
@@ -116,9 +130,9 @@ func compareModels(ctx context.Context, before, after *Session, data *Dataset, o
 	for _, s := range scorers {
 		r.Tasks = append(r.Tasks, s.Scores()...)
 	}
-	r.addNodes(c.stats())
+	r.AddNodes(c.stats())
 	if !o.NoLatency {
-		if err := r.measure(before, after, data, timed); err != nil {
+		if err := measure(ctx, r, before, after, data, timed); err != nil {
 			return nil, err
 		}
 	}
@@ -130,31 +144,37 @@ func compareModels(ctx context.Context, before, after *Session, data *Dataset, o
 			return nil, err
 		}
 	}
-	r.OK = !slices.ContainsFunc(r.Bounds, func(b Bound) bool { return !b.OK })
+	r.OK = !slices.ContainsFunc(r.Bounds, func(b report.Bound) bool { return !b.OK })
 	return r, nil
 }
 
 // texts passes the data's texts through both text towers.
-func (c *comparison) texts(tc *TaskContext, r *Report) error {
+func (c *comparison) texts(ctx context.Context, tc *TaskContext, r *report.Report) error {
 	texts := tc.Data.Texts()
-	p := c.before.Model.Pipeline
-	if len(texts) == 0 || p == nil || p.Text == nil || p.Task == nil || p.Task.Key == "" {
+	p := c.before.Pipeline
+	if len(texts) == 0 || p.Text == nil || p.Task == nil || p.Task.Key == "" {
 		return nil
 	}
-	if c.after.Model.Pipeline.Text == nil || c.after.Graph().Value(p.Task.Key) == nil {
+	if c.after.Pipeline.Text == nil || c.after.Value(p.Task.Key) == nil {
 		r.Notes = append(r.Notes, "the converted model has no text tower: its texts were not verified")
 		return nil
 	}
-	var err error
-	tc.TextBefore, tc.TextAfter, err = c.pass(map[string]Input{"text": {Texts: texts}}, []string{p.Task.Key}, nil, nil)
+	parts, err := c.pass(ctx, map[string]run.Input{"text": {Texts: texts}}, []string{p.Task.Key}, nil, nil)
 	var missing *text.MissingError
 	if errors.As(err, &missing) {
-		tc.TextBefore, tc.TextAfter = nil, nil
 		r.Notes = append(r.Notes, missing.Error())
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	tc.TextBefore, tc.TextAfter = parts[0].before, parts[0].after
 	r.Texts = len(texts)
-	return err
+	return nil
+}
+
+func modelInfo(m *run.Model) report.ModelInfo {
+	return report.ModelInfo{Path: m.Path, System: m.Model.System, Naming: m.Model.Naming}
 }
 
 // runBatch scores a batch; if a sample in it cannot be read and keepGoing is set, the rest one by one. It returns a sample
@@ -164,7 +184,7 @@ func runBatch(ctx context.Context, batch []Item, score func([]Item) error, keepG
 		return nil, err
 	}
 	err := score(batch)
-	var bad *InputError
+	var bad *run.InputError
 	if err == nil {
 		return batch[:1], nil
 	}
@@ -192,35 +212,30 @@ func runBatch(ctx context.Context, batch []Item, score func([]Item) error, keepG
 }
 
 // measure times both models on one sample, or on one text where there are no samples.
-func (r *Report) measure(before, after *Session, data *Dataset, sample []Item) error {
-	in := map[string]Input{}
+func measure(ctx context.Context, r *report.Report, before, after *run.Model, data *Dataset, sample []Item) error {
+	in := map[string]run.Input{}
 	if sample != nil {
 		var err error
 		if in, err = inputsOf(sample); err != nil {
 			return err
 		}
 	} else if texts := data.Texts(); len(texts) > 0 {
-		in["text"] = Input{Texts: texts[:1]}
+		in["text"] = run.Input{Texts: texts[:1]}
 	}
 	// What a user would otherwise run is the source with its graph fused: the gain shown is that of the numbers alone.
-	fused, err := before.Fused()
+	rb, err := before.NewPass(ctx, in)
 	if err != nil {
 		return err
 	}
-	defer fused.Engine.Close()
-	rb, err := fused.NewRun(in)
+	ra, err := after.NewPass(ctx, in)
 	if err != nil {
 		return err
 	}
-	ra, err := after.NewRun(in)
-	if err != nil {
-		return err
-	}
-	names := rb.timed(after)
+	names := timed(rb, after)
 	if len(names) == 0 {
 		return nil
 	}
-	r.Latency.Before, r.Latency.After, err = latency(rb, ra, names)
-	r.Latency.Of, r.Latency.Threads = names, before.Engine.Threads()
+	r.Latency.Before, r.Latency.After, err = latency(ctx, rb, ra, names)
+	r.Latency.Of, r.Latency.Threads = names, before.Threads()
 	return err
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mmconv/mmconv/kernels"
 	"github.com/mmconv/mmconv/kernels/bench"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = registerBench(newBenchGemm)
@@ -104,5 +104,5 @@ func printRecords(a *app, records []bench.Record) error {
 			fmt.Sprintf("%.1f", r.GopsBest), fmt.Sprintf("%.1f", r.GopsMedian), fmt.Sprintf("%.1f", r.PeakGops), fmt.Sprintf("%.1f %%", 100*r.Share),
 		})
 	}
-	return verify.WriteRows(a.out, []string{"shape", "scheme", "threads", "isa", "weights", "GOP/s best", "median", "peak", "share"}, rows)
+	return report.WriteRows(a.out, []string{"shape", "scheme", "threads", "isa", "weights", "GOP/s best", "median", "peak", "share"}, rows)
 }

@@ -12,10 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/run"
 	"github.com/mmconv/mmconv/kernels"
 	"github.com/mmconv/mmconv/quant"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 	"github.com/mmconv/mmconv/verify/synthetic"
 )
 
@@ -84,11 +86,11 @@ encoder: the source with its graph fused, and the converted model. Architectures
 				return err
 			}
 			b := &modelBench{System: system, Config: config, Threads: a.workers(), ISA: kernels.Active().String(), Batch: batch, SourceBytes: m.Bytes()}
-			dir, err := os.MkdirTemp("", "mmconv-bench-")
+			dir, remove, err := formats.TempDir()
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
+			defer remove()
 			source := filepath.Join(dir, "source")
 			if keep != "" {
 				source = keep
@@ -105,12 +107,12 @@ encoder: the source with its graph fused, and the converted model. Architectures
 			}
 			if !noFloat {
 				a.note("timing the float model")
-				if err := b.time(a, source, rounds, false); err != nil {
+				if err := b.time(c.Context(), a, source, rounds, false); err != nil {
 					return err
 				}
 			}
 			a.note("timing the converted model")
-			if err := b.time(a, filepath.Join(dir, "converted"), rounds, profile); err != nil {
+			if err := b.time(c.Context(), a, filepath.Join(dir, "converted"), rounds, profile); err != nil {
 				return err
 			}
 			if b.FloatMs != nil {
@@ -151,28 +153,23 @@ func (b *modelBench) convert(ctx context.Context, a *app, source, target string,
 }
 
 // time measures one model; a source is fused first.
-func (b *modelBench) time(a *app, path string, rounds int, profile bool) error {
-	s, err := verify.OpenSession(path, a.session())
+func (b *modelBench) time(ctx context.Context, a *app, path string, rounds int, profile bool) error {
+	s, err := run.Open(path, a.session())
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	fused, err := s.Fused()
-	if err != nil {
-		return err
-	}
-	defer fused.Engine.Close()
-	in := fused.Graph().Inputs()[0]
+	in := s.Graph().Inputs()[0]
 	x := graph.NewTensor(shapeOf(in, b.Batch)...)
 	for i := range x.Data {
 		x.Data[i] = float32(i * 7919 % 256)
 	}
-	r, err := fused.NewRun(map[string]verify.Input{in.Name(): {Tensor: x}})
+	r, err := s.NewPass(ctx, map[string]run.Input{in.Name(): {Tensor: x}})
 	if err != nil {
 		return err
 	}
-	out := fused.Graph().Outputs[0].Name
-	typical, best, err := r.Time(rounds, out)
+	out := s.Graph().Outputs[0].Name
+	typical, best, err := r.Time(ctx, rounds, out)
 	if err != nil {
 		return err
 	}
@@ -185,12 +182,12 @@ func (b *modelBench) time(a *app, path string, rounds int, profile bool) error {
 	if !profile {
 		return nil
 	}
-	fused.Engine.Profile(true)
-	if _, _, err := r.Time(rounds, out); err != nil {
+	s.Profile(true)
+	if _, _, err := r.Time(ctx, rounds, out); err != nil {
 		return err
 	}
 	var total time.Duration
-	times := fused.Engine.Profile(false)
+	times := s.Profile(false)
 	for _, t := range times {
 		total += t.Time
 	}
@@ -220,7 +217,7 @@ func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 func (b *modelBench) print(a *app) error {
 	fmt.Fprintf(a.out, "%s %s, %s, batch %d, %d threads, %s\n", b.System, b.Config, b.Scheme, b.Batch, b.Threads, b.ISA)
 	rows := [][]string{
-		{"size", verify.Bytes(b.SourceBytes), verify.Bytes(b.Bytes)},
+		{"size", report.Bytes(b.SourceBytes), report.Bytes(b.Bytes)},
 		{"conversion", "", fmt.Sprintf("%.2f s, %.2f GB/s of source", b.ConvertS, b.ConvertGBs)},
 	}
 	if b.PeakMB > 0 {
@@ -234,7 +231,7 @@ func (b *modelBench) print(a *app) error {
 	if b.Speedup > 0 {
 		rows = append(rows, []string{"speed-up", "", fmt.Sprintf("%.2fx", b.Speedup)})
 	}
-	if err := verify.WriteRows(a.out, []string{"", "before", "after"}, rows); err != nil {
+	if err := report.WriteRows(a.out, []string{"", "before", "after"}, rows); err != nil {
 		return err
 	}
 	if b.Profile == nil {
@@ -244,7 +241,7 @@ func (b *modelBench) print(a *app) error {
 	for _, n := range b.Profile[:min(shownNodes, len(b.Profile))] {
 		rows = append(rows, []string{n.Node, n.Op, fmt.Sprintf("%.3f", n.Ms), fmt.Sprintf("%.1f %%", 100*n.Share)})
 	}
-	return verify.WriteRows(a.out, []string{"node", "op", "ms", "share"}, rows)
+	return report.WriteRows(a.out, []string{"node", "op", "ms", "share"}, rows)
 }
 
 // shownNodes is how many of the costliest nodes are printed.

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mmconv/mmconv/quant"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newConvert)
@@ -38,11 +38,12 @@ prints what becomes of every weight and why, and writes nothing.`,
 			if out == "" && !dryRun {
 				return errors.New("-o DST is missing: the folder to write")
 			}
+			o.Progress = func(done, total int64, _ string) { a.step(done, total) }
 			p, err := quant.Prepare(args[0], o)
 			if err != nil {
 				return err
 			}
-			p.Close()
+			defer p.Close()
 			if dryRun {
 				return a.print(planInfo{p.Recipe, p.Plan, p.Sizes(), p.Ignored}, func() error { return printPlan(a, p) })
 			}
@@ -51,8 +52,7 @@ prints what becomes of every weight and why, and writes nothing.`,
 			}
 			start := time.Now()
 			a.begin("convert", 0, true)
-			o.Progress = func(done, total int64, _ string) { a.step(done, total) }
-			r, err := quant.Convert(c.Context(), args[0], out, o)
+			r, err := p.Write(c.Context(), out)
 			a.endProgress()
 			if err != nil {
 				return err
@@ -85,9 +85,12 @@ func printPlan(a *app, p *quant.Conversion) error {
 		if r.Quantized != nil {
 			method = r.Quantized.Method + ", activations " + r.Quantized.Activations
 		}
-		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), verify.Bytes(r.Bytes), method, r.Reason})
+		if r.Corrects != "" {
+			method = "corrects " + r.Corrects
+		}
+		rows = append(rows, []string{r.Name, string(r.Kind), r.Shape.String(), r.Format(), report.Bytes(r.Bytes), method, r.Reason, r.Source})
 	}
-	if err := verify.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why"}, rows); err != nil {
+	if err := report.WriteRows(a.out, []string{"weight", "kind", "shape", "format", "bytes", "method", "why", "made of"}, rows); err != nil {
 		return err
 	}
 	for _, ig := range p.Ignored {
@@ -95,7 +98,7 @@ func printPlan(a *app, p *quant.Conversion) error {
 	}
 	s := p.Sizes()
 	quantized, float := p.Plan.Count()
-	_, err := fmt.Fprintf(a.out, "%d weights quantized, %d float; %s before, %s after\n", quantized, float, verify.Bytes(s.Before), verify.Bytes(s.After))
+	_, err := fmt.Fprintf(a.out, "%d weights quantized, %d float; %s before, %s after\n", quantized, float, report.Bytes(s.Before), report.Bytes(s.After))
 	return err
 }
 
@@ -103,10 +106,10 @@ func printConversion(a *app, out string, r *quant.Result, took time.Duration) er
 	m := r.Manifest
 	fmt.Fprintf(a.out, "%s: %s in %s naming, %s weights, %s activations\n", out, m.System, m.Naming, m.Recipe.Weights, m.Recipe.Activations)
 	fmt.Fprintf(a.out, "%d weights quantized, %d stayed float; %s before, %s after (%.2fx) in %.1f s\n",
-		m.Weights.Quantized, m.Weights.Float, verify.Bytes(m.Bytes.Before), verify.Bytes(m.Bytes.After),
+		m.Weights.Quantized, m.Weights.Float, report.Bytes(m.Bytes.Before), report.Bytes(m.Bytes.After),
 		float64(m.Bytes.Before)/float64(max(m.Bytes.After, 1)), took.Seconds())
 	reasons := map[string]int{}
-	for _, f := range verify.DescribePlan(r.Plan).Float {
+	for _, f := range report.DescribePlan(r.Plan).Float {
 		reasons[f.Reason]++
 	}
 	var lines []string

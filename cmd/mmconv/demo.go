@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/quant"
 	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newDemo)
@@ -30,17 +32,17 @@ func newDemo(a *app) *cobra.Command {
 		Example: "  mmconv demo",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := os.MkdirTemp("", "mmconv-demo-")
+			dir, remove, err := formats.TempDir()
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
+			defer remove()
 			reports, err := demo(c.Context(), a, dir)
 			if err != nil {
 				return err
 			}
 			if a.json {
-				return verify.WriteJSON(a.out, reports)
+				return report.WriteJSON(a.out, reports)
 			}
 			return nil
 		},
@@ -57,12 +59,12 @@ var demoRecipes = []struct {
 	{"int4", quant.Options{Weights: "int4"}, 2, 96},
 }
 
-func demo(ctx context.Context, a *app, dir string) (map[string]*verify.Report, error) {
+func demo(ctx context.Context, a *app, dir string) (map[string]*report.Report, error) {
 	if err := extract(demoFiles, "demo", dir); err != nil {
 		return nil, err
 	}
 	source := filepath.Join(dir, "checkpoint")
-	reports := map[string]*verify.Report{}
+	reports := map[string]*report.Report{}
 	for _, r := range demoRecipes {
 		o := r.options
 		o.Threads = a.threads
@@ -71,7 +73,7 @@ func demo(ctx context.Context, a *app, dir string) (map[string]*verify.Report, e
 		if _, err := quant.Convert(ctx, source, target, o); err != nil {
 			return nil, err
 		}
-		vo := verify.Options{SessionOptions: a.session(), Data: filepath.Join(dir, "images"), Prompts: filepath.Join(dir, "prompts.json")}
+		vo := verify.Options{Options: a.session(), Data: filepath.Join(dir, "images"), Prompts: filepath.Join(dir, "prompts.json")}
 		vo.MaxDrop, vo.MinAgreement = &r.maxDrop, &r.minAgreement
 		a.begin("verifying "+r.name, 0, false)
 		vo.Progress = func(done, of int) { a.step(int64(done), int64(of)) }

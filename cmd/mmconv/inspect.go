@@ -13,7 +13,7 @@ import (
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 	"github.com/mmconv/mmconv/quant"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newInspect)
@@ -28,7 +28,7 @@ type inspection struct {
 	Components []graph.Component  `json:"components,omitempty"`
 	Inputs     []valueInfo        `json:"inputs,omitempty"`
 	Outputs    []graph.Output     `json:"outputs,omitempty"`
-	Converted  *verify.Converted  `json:"converted,omitempty"`
+	Converted  *report.Converted  `json:"converted,omitempty"`
 	Manifest   *quant.Manifest    `json:"manifest,omitempty"`
 	Pipeline   *pipeline.Pipeline `json:"pipeline,omitempty"`
 	Config     string             `json:"config,omitempty"`
@@ -160,7 +160,7 @@ func inspect(path string, flags inspectFlags) (*inspection, error) {
 		in.Inputs = append(in.Inputs, valueInfo{n.Name(), n.Op.(graph.Input).Dims})
 	}
 	if l.Plan != nil {
-		in.Converted = verify.DescribePlan(l.Plan)
+		in.Converted = report.DescribePlan(l.Plan)
 	}
 	nodes := m.Graph.Nodes()
 	if flags.graph {
@@ -242,7 +242,7 @@ func (in *inspection) print(w io.Writer) error {
 			line("output", "%s (%s)", o.Name, o.Component)
 		}
 	}
-	line("weights", "%s", verify.Bytes(in.Bytes))
+	line("weights", "%s", report.Bytes(in.Bytes))
 	if m := in.Manifest; m != nil {
 		line("converted", "by %s from %s: %s weights, %s activations, method %s", m.Tool, m.Source.Name, m.Recipe.Weights, m.Recipe.Activations, m.Recipe.Method)
 	}
@@ -260,7 +260,7 @@ func (in *inspection) print(w io.Writer) error {
 	}
 	var rows [][]string
 	for _, t := range in.Tensors {
-		rows = append(rows, []string{t.Name, t.DType, graph.Shape(t.Shape).String(), verify.Bytes(int64(t.Bytes))})
+		rows = append(rows, []string{t.Name, t.DType, graph.Shape(t.Shape).String(), report.Bytes(int64(t.Bytes))})
 	}
 	if err := in.table(w, []string{"tensor", "dtype", "shape", "bytes"}, rows); err != nil {
 		return err
@@ -283,5 +283,5 @@ func (in *inspection) table(w io.Writer, head []string, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	return verify.WriteRows(w, head, rows)
+	return report.WriteRows(w, head, rows)
 }

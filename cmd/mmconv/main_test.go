@@ -14,7 +14,7 @@ import (
 func cli(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = run(t.Context(), args, &out, &err)
+	code = execute(t.Context(), args, &out, &err)
 	return code, out.String(), err.String()
 }
 
@@ -182,7 +182,7 @@ func TestInterrupted(t *testing.T) {
 	cancel()
 	dir := t.TempDir()
 	var out, errs bytes.Buffer
-	if code := run(ctx, []string{"convert", "demo/checkpoint", "-o", filepath.Join(dir, "x")}, &out, &errs); code != exitFailed || !strings.Contains(errs.String(), "interrupted") {
+	if code := execute(ctx, []string{"convert", "demo/checkpoint", "-o", filepath.Join(dir, "x")}, &out, &errs); code != 130 || !strings.Contains(errs.String(), "ended by a signal") || strings.Contains(errs.String(), dir) {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {

@@ -4,16 +4,15 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mmconv/mmconv/verify/golden"
 	"github.com/spf13/cobra"
-
-	"github.com/mmconv/mmconv/verify"
 )
 
 var _ = register(newParity)
 
 func newParity(a *app) *cobra.Command {
 	var flags recipeFlags
-	var o verify.ParityOptions
+	var o golden.ParityOptions
 	var converted bool
 	c := &cobra.Command{
 		Use:   "parity CASE...",
@@ -34,13 +33,13 @@ against the case's final outputs; all other rows are information.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			so := a.session()
 			so.MaxPixels, so.Models = o.MaxPixels, flags.o.Models
-			o.SessionOptions = so
+			o.Options = so
 			q, err := flags.options()
 			if err != nil {
 				return err
 			}
 			if converted {
-				o.Convert = verify.ConvertTo(q)
+				o.Convert = golden.ConvertTo(q)
 			} else {
 				for _, name := range append(converting, "min-cosine", "max-rel-l2") {
 					if c.Flags().Changed(name) {
@@ -48,11 +47,11 @@ against the case's final outputs; all other rows are information.`,
 					}
 				}
 			}
-			results := []*verify.ParityResult{}
+			results := []*golden.ParityResult{}
 			var broken, failed []string
 			a.begin("parity", int64(len(args)), false)
 			for i, dir := range args {
-				r := verify.Parity(c.Context(), dir, o)
+				r := golden.Parity(c.Context(), dir, o)
 				if err := c.Context().Err(); err != nil {
 					return err
 				}
@@ -66,7 +65,7 @@ against the case's final outputs; all other rows are information.`,
 				a.step(int64(i+1), int64(len(args)))
 			}
 			a.endProgress()
-			if err := a.print(results, func() error { return verify.WriteParity(a.out, results) }); err != nil {
+			if err := a.print(results, func() error { return golden.WriteParity(a.out, results) }); err != nil {
 				return err
 			}
 			switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/mmconv/mmconv/graph/run"
 	"github.com/mmconv/mmconv/kernels"
-	"github.com/mmconv/mmconv/verify"
 )
 
 // app holds what all commands share.
@@ -96,4 +96,4 @@ func (a *app) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-func (a *app) session() verify.SessionOptions { return verify.SessionOptions{Threads: a.threads} }
+func (a *app) session() run.Options { return run.Options{Threads: a.threads} }

@@ -14,7 +14,8 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/graph/run"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newRun)
@@ -41,7 +42,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 			}
 			o := a.session()
 			o.Models.System, o.Models.ImageSize, o.MaxPixels, o.Resampling = system, size, maxPixels, resampling
-			s, err := verify.OpenSession(args[0], o)
+			s, err := run.Open(args[0], o)
 			if err != nil {
 				return err
 			}
@@ -51,7 +52,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 					return err
 				}
 			}
-			in := map[string]verify.Input{}
+			in := map[string]run.Input{}
 			for name, files := range map[string][]string{"images": images, "audio": audio} {
 				for _, f := range files {
 					x := in[name]
@@ -60,17 +61,17 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 				}
 			}
 			if texts != nil {
-				in["text"] = verify.Input{Texts: texts}
+				in["text"] = run.Input{Texts: texts}
 			}
 			for _, f := range tensors {
-				if err := verify.ReadTensors(f, in); err != nil {
+				if err := run.ReadTensors(f, in); err != nil {
 					return err
 				}
 			}
 			if len(in) == 0 {
 				return fmt.Errorf("nothing to run on: give --image, --audio, --text or --tensors")
 			}
-			r, err := s.NewRun(in)
+			r, err := s.NewPass(c.Context(), in)
 			if err != nil {
 				return err
 			}
@@ -78,7 +79,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 				a.note("%s", n)
 			}
 			if transcribe || timestamps {
-				lines, err := r.Transcribe()
+				lines, err := r.Transcribe(c.Context())
 				if err != nil {
 					return err
 				}
@@ -93,17 +94,11 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 			}
 			names := fetch
 			if names == nil {
-				for _, o := range s.Graph().Outputs {
-					if r.Check(o.Name) == nil {
-						names = append(names, o.Name)
-					}
-				}
-				if names == nil {
-					first := s.Graph().Outputs[0].Name
-					return fmt.Errorf("no output can be had from these inputs: %s %w", first, r.Check(first))
+				if names, err = r.Outputs(); err != nil {
+					return err
 				}
 			}
-			values, err := r.Fetch(names...)
+			values, err := r.Fetch(c.Context(), names...)
 			if err != nil {
 				return err
 			}
@@ -160,7 +155,7 @@ func writeValuesJSON(w io.Writer, names []string, values map[string]*graph.Tenso
 		}
 		list = append(list, value{n, values[n].Shape, values[n].Data})
 	}
-	return verify.WriteJSON(w, list)
+	return report.WriteJSON(w, list)
 }
 
 // writeNPY writes one array in NumPy's format, version 1.0 (numpy.lib.format).

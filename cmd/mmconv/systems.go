@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mmconv/mmconv/graph/models"
-	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newSystems)
@@ -46,7 +46,7 @@ func newSystems(a *app) *cobra.Command {
 				infos = append(infos, info)
 			}
 			return a.print(infos, func() error {
-				return verify.WriteRows(a.out, strings.Fields("system title naming recognised-by"), rows)
+				return report.WriteRows(a.out, strings.Fields("system title naming recognised-by"), rows)
 			})
 		},
 	}

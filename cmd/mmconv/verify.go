@@ -9,13 +9,14 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/verify"
+	"github.com/mmconv/mmconv/verify/report"
 )
 
 var _ = register(newVerify)
 
 func newVerify(a *app) *cobra.Command {
 	var o verify.Options
-	var report, baseline, writeBaseline string
+	var reportFile, baseline, writeBaseline string
 	var system string
 	var force bool
 	c := &cobra.Command{
@@ -31,8 +32,8 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
   mmconv verify clip clip-int4 --data photos --baseline int4.json --json`,
 		Args: exactly(2, "a reference and a candidate"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if report != "" {
-				if err := verify.CheckReportName(report); err != nil {
+			if reportFile != "" {
+				if err := report.CheckName(reportFile); err != nil {
 					return err
 				}
 			}
@@ -42,8 +43,8 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 					return err
 				}
 			}
-			o.SessionOptions.Threads = a.threads
-			o.SessionOptions.Models.System = system
+			o.Options.Threads = a.threads
+			o.Options.Models.System = system
 			a.begin("verify", 0, false)
 			o.Progress = func(done, of int) { a.step(int64(done), int64(of)) }
 			r, err := verify.Verify(c.Context(), args[0], args[1], o)
@@ -54,13 +55,13 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 			if err := a.print(r, func() error { return r.WriteTable(a.out) }); err != nil {
 				return err
 			}
-			if report != "" {
-				f, err := formats.NewAtomicFile(c.Context(), report, true)
+			if reportFile != "" {
+				f, err := formats.NewAtomicFile(c.Context(), reportFile, true)
 				if err != nil {
 					return err
 				}
 				defer f.Abort()
-				if err := r.WriteAs(f, report); err != nil {
+				if err := r.WriteAs(f, reportFile); err != nil {
 					return err
 				}
 				if err := f.Commit(); err != nil {
@@ -86,7 +87,7 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 	f.BoolVar(&o.NoLatency, "no-latency", false, "do not measure latency")
 	f.StringVar(&o.Resampling, "resampling", "hann", "kernel that brings clips to the model's rate: hann, as torchaudio, or kaiser, sharper")
 	f.IntVar(&o.MaxPixels, "max-pixels", 0, "largest picture that is decoded, in pixels (default 178956970)")
-	f.StringVar(&report, "report", "", "also write the report to this file: .md, .json, .html or .xml (JUnit)")
+	f.StringVar(&reportFile, "report", "", "also write the report to this file: .md, .json, .html or .xml (JUnit)")
 	f.StringVar(&baseline, "baseline", "", "hold the report against the bounds in this file")
 	f.StringVar(&writeBaseline, "write-baseline", "", "write what was measured as bounds for later runs")
 	f.BoolVar(&force, "force", false, "let --write-baseline replace a file")
@@ -104,7 +105,7 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 }
 
 // boundsHold returns a violation that names every bound that does not hold.
-func boundsHold(r *verify.Report) error {
+func boundsHold(r *report.Report) error {
 	var lines []string
 	for _, b := range r.Violated() {
 		lines = append(lines, "bound violated: "+b.String())
@@ -118,7 +119,7 @@ func boundsHold(r *verify.Report) error {
 // print prints a result: as JSON where that is wanted, else by table.
 func (a *app) print(v any, table func() error) error {
 	if a.json {
-		return verify.WriteJSON(a.out, v)
+		return report.WriteJSON(a.out, v)
 	}
 	return table()
 }

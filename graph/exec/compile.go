@@ -69,18 +69,6 @@ type packKey struct {
 	form string
 }
 
-// cached returns the packed form of a weight, making it when it is first asked for.
-func cached[T any](e *Engine, k packKey, pack func() (T, error)) (T, error) {
-	if v, ok := e.packed[k]; ok {
-		return v.(T), nil
-	}
-	v, err := pack()
-	if err == nil {
-		e.packed[k] = v
-	}
-	return v, err
-}
-
 // value is what the compiler knows of a node's value.
 type value struct {
 	shape   graph.Shape

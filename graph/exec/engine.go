@@ -1,12 +1,14 @@
 package exec
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -18,19 +20,23 @@ type Options struct {
 	// Observe, if set, is called with the input of every product with a weight before it is computed: what calibration
 	// looks at. X is [rows, K], valid during the call only.
 	Observe func(w *graph.Weight, x *graph.Tensor)
+
+	// Packed holds the weights in the forms that kernels take. Engines of one model that are given the same share them: the
+	// weights that fusion leaves alone are those of the graph before it. nil: the engine's own.
+	Packed *Packed
 }
 
 // Engine runs the values of one graph. Weights are evaluated and packed for the kernels when a program first needs them
-// and shared by all programs; programs are compiled for the shapes that they are fed and kept. One Run is under way at a
-// time; a second caller waits.
+// and shared by all programs; programs are compiled for the shapes that they are fed and kept. It is safe for several
+// goroutines: one Run is under way at a time, a second caller waits.
 type Engine struct {
 	g       *graph.Graph
 	options Options
 	pool    *kernels.Pool
 	scratch *kernels.Scratch
+	packed  *Packed
 
-	mu       sync.Mutex
-	packed   map[packKey]any
+	busy     chan struct{} // holds a token while a run or a compilation is under way
 	programs map[string]*Program
 	recent   []string // keys of programs, the latest last
 	arena    []float32
@@ -45,11 +51,68 @@ func New(g *graph.Graph, o Options) (*Engine, error) {
 	if err := kernels.CheckISA(); err != nil {
 		return nil, err
 	}
+	if o.Packed == nil {
+		o.Packed = new(Packed)
+	}
 	return &Engine{
 		g: g, options: o, pool: kernels.NewPool(o.Threads), scratch: &kernels.Scratch{},
-		packed: map[packKey]any{}, programs: map[string]*Program{},
+		packed: o.Packed, busy: make(chan struct{}, 1), programs: map[string]*Program{},
 	}, nil
 }
+
+// Packed holds weights in the forms that kernels take, for the engines of one model. The zero value is ready to use; it is
+// safe for several goroutines.
+type Packed struct {
+	mu    sync.Mutex
+	forms map[packKey]*packing
+}
+
+// packing is a weight in one form, made once.
+type packing struct {
+	once sync.Once
+	form any
+	err  error
+}
+
+// cached returns the packed form of a weight, making it when it is first asked for.
+func cached[T any](e *Engine, k packKey, pack func() (T, error)) (T, error) {
+	p := e.packed
+	p.mu.Lock()
+	if p.forms == nil {
+		p.forms = map[packKey]*packing{}
+	}
+	one := p.forms[k]
+	if one == nil {
+		one = new(packing)
+		p.forms[k] = one
+	}
+	p.mu.Unlock()
+	one.once.Do(func() {
+		one.err = formats.Guard(func() (err error) {
+			one.form, err = pack()
+			return err
+		})
+	})
+	form, _ := one.form.(T)
+	return form, one.err
+}
+
+// lock waits until nobody else computes.
+func (e *Engine) lock(ctx context.Context) error {
+	select {
+	case e.busy <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case e.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) unlock() { <-e.busy }
 
 // Threads returns the number of workers.
 func (e *Engine) Threads() int { return e.pool.Threads() }
@@ -58,10 +121,12 @@ func (e *Engine) Threads() int { return e.pool.Threads() }
 func (e *Engine) Close() { e.pool.Close() }
 
 // Run computes the named values from those that are fed. Any named value can be fed: what it is computed from is then not
-// needed.
-func (e *Engine) Run(feeds map[string]*graph.Tensor, fetch ...string) (map[string]*graph.Tensor, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// needed. It ends early with the context's error when that is done.
+func (e *Engine) Run(ctx context.Context, feeds map[string]*graph.Tensor, fetch ...string) (map[string]*graph.Tensor, error) {
+	if err := e.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer e.unlock()
 	p, err := e.program(feeds, fetch)
 	if err != nil {
 		return nil, err
@@ -69,7 +134,9 @@ func (e *Engine) Run(feeds map[string]*graph.Tensor, fetch ...string) (map[strin
 	for i, name := range p.feeds {
 		copy(p.fed[i].Data, feeds[name].Data)
 	}
-	e.execute(p)
+	if err := e.execute(ctx, p); err != nil {
+		return nil, err
+	}
 	out := make(map[string]*graph.Tensor, len(fetch))
 	for i, name := range p.fetch {
 		out[name] = p.fetched[i].tensor()
@@ -80,8 +147,8 @@ func (e *Engine) Run(feeds map[string]*graph.Tensor, fetch ...string) (map[strin
 // Compile prepares the computation of the named values from inputs of the given shapes, so that a later Run, or
 // [Program.Run], does nothing but compute.
 func (e *Engine) Compile(shapes map[string]graph.Shape, fetch ...string) (*Program, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	_ = e.lock(context.Background())
+	defer e.unlock()
 	feeds := map[string]*graph.Tensor{}
 	for name, s := range shapes {
 		feeds[name] = &graph.Tensor{Shape: s}
@@ -131,18 +198,27 @@ func (e *Engine) compiled(feeds map[string]*graph.Tensor, fetch []string) (*Prog
 	return p, nil
 }
 
-func (e *Engine) execute(p *Program) {
-	if e.profile == nil {
-		for _, s := range p.steps {
-			s.run()
-		}
-		return
-	}
+func (e *Engine) execute(ctx context.Context, p *Program) error {
+	return formats.Guard(func() error { return e.steps(ctx, p) }) // float weights are read where they lie in the file
+}
+
+func (e *Engine) steps(ctx context.Context, p *Program) error {
+	done := ctx.Done()
 	for _, s := range p.steps {
+		select {
+		case <-done:
+			return ctx.Err()
+		default:
+		}
+		if e.profile == nil {
+			s.run()
+			continue
+		}
 		start := time.Now()
 		s.run()
 		e.profile[s.node] += time.Since(start)
 	}
+	return nil
 }
 
 // Program is a compiled computation. It belongs to its engine, whose arena it uses.
@@ -166,9 +242,9 @@ func (p *Program) Input(name string) []float32 { return p.fed[slices.Index(p.fee
 
 // Run computes with what the inputs hold. It allocates nothing.
 func (p *Program) Run() {
-	p.e.mu.Lock()
-	p.e.execute(p)
-	p.e.mu.Unlock()
+	_ = p.e.lock(context.Background())
+	_ = p.e.execute(context.Background(), p)
+	p.e.unlock()
 }
 
 // Output returns a copy of a fetched value.
@@ -188,8 +264,8 @@ type NodeTime struct {
 // Profile starts to measure the time of each node when on, and returns what was measured since it was last called, the
 // longest first.
 func (e *Engine) Profile(on bool) []NodeTime {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	_ = e.lock(context.Background())
+	defer e.unlock()
 	var times []NodeTime
 	for n, d := range e.profile {
 		times = append(times, NodeTime{n, d})

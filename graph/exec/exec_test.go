@@ -248,7 +248,7 @@ func TestRunsAgree(t *testing.T) {
 	names := []string{"layer.0", "layer.1", "layer.2", "out"}
 	for _, size := range []int{3, 40, 1, 3} {
 		feeds := map[string]*graph.Tensor{"x": random(2, size, 32)}
-		together, err := e.Run(feeds, names...)
+		together, err := e.Run(t.Context(), feeds, names...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +258,7 @@ func TestRunsAgree(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				alone, err := other.Run(feeds, name)
+				alone, err := other.Run(t.Context(), feeds, name)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -269,7 +269,7 @@ func TestRunsAgree(t *testing.T) {
 			}
 		}
 		// Fed again from the middle.
-		again, err := e.Run(map[string]*graph.Tensor{"layer.1": together["layer.1"]}, "out")
+		again, err := e.Run(t.Context(), map[string]*graph.Tensor{"layer.1": together["layer.1"]}, "out")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestConcurrentRuns(t *testing.T) {
 	defer e.Close()
 	want := map[int]*graph.Tensor{}
 	for n := 1; n < 5; n++ {
-		out, err := e.Run(map[string]*graph.Tensor{"x": random(1, n, 32)}, "out")
+		out, err := e.Run(t.Context(), map[string]*graph.Tensor{"x": random(1, n, 32)}, "out")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +297,7 @@ func TestConcurrentRuns(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			n := i%4 + 1
-			out, err := e.Run(map[string]*graph.Tensor{"x": random(1, n, 32)}, "out")
+			out, err := e.Run(t.Context(), map[string]*graph.Tensor{"x": random(1, n, 32)}, "out")
 			if err != nil {
 				t.Error(err)
 				return
@@ -346,7 +346,7 @@ func TestRunRefuses(t *testing.T) {
 		{map[string]*graph.Tensor{"x": random(2, 32)}, "out", "expected shape"},
 		{map[string]*graph.Tensor{"x": {Shape: graph.Shape{1, 2, 32}, Data: make([]float32, 3)}}, "out", "needs 64 values"},
 	} {
-		if _, err := e.Run(c.feeds, c.fetch); err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := e.Run(t.Context(), c.feeds, c.fetch); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v of %v: error %v, want one with %q", c.fetch, c.feeds, err, c.says)
 		}
 	}

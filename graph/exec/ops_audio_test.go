@@ -31,7 +31,7 @@ func run1(t *testing.T, op graph.Op, in ...*graph.Tensor) *graph.Tensor {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	out, err := e.Run(feeds, "y")
+	out, err := e.Run(t.Context(), feeds, "y")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package graphtest
 
 import (
+	"context"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
@@ -102,7 +103,7 @@ func Run(t testing.TB, g *graph.Graph, feeds map[string]*graph.Tensor, names ...
 		t.Fatal(err)
 	}
 	defer e.Close()
-	out, err := e.Run(feeds, names...)
+	out, err := e.Run(context.Background(), feeds, names...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func fetch(t *testing.T, m *graph.Model, feeds map[string]*graph.Tensor, name st
 		t.Fatal(err)
 	}
 	defer e.Close()
-	out, err := e.Run(feeds, name)
+	out, err := e.Run(t.Context(), feeds, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,7 @@
 package models
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/pipeline"
@@ -26,17 +24,31 @@ func checkSizes(section string, sizes ...size) error {
 	return nil
 }
 
-// imagePipeline reads preprocessor_config.json; without it the system's own preprocessing holds, and a note says so.
+// imagePipeline reads the configuration of the image processor; without one the system's own preprocessing holds, and a note
+// says so.
 func (im *Import) imagePipeline(own *pipeline.Image) (*pipeline.Image, error) {
-	raw, err := im.ReadFile("preprocessor_config.json")
-	if errors.Is(err, fs.ErrNotExist) {
-		im.Note("no preprocessor_config.json: images go through the preprocessing that the system was published with")
-		return own, nil
-	}
+	raw, file, err := im.processor(pipeline.ImageProcessor)
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.ImageOfProcessorClass(raw, imageProcessors[im.ModelType()])
+	if raw == nil {
+		im.Note("no %s: images go through the preprocessing that the system was published with", file)
+		return own, nil
+	}
+	p, err := pipeline.ImageOfProcessorClass(raw, imageProcessors[im.ModelType()])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return p, nil
+}
+
+// processor reads a part of the processor's configuration, nil where there is none.
+func (im *Import) processor(part pipeline.ProcessorPart) (raw []byte, file string, err error) {
+	raw, file, note, err := part.Read(im.ReadFile)
+	if note != "" {
+		im.Note("%s", note)
+	}
+	return raw, file, err
 }
 
 // imageProcessors are the classes that transformers takes for a model_type where preprocessor_config.json names none
@@ -51,7 +63,7 @@ var imageProcessors = map[string]string{
 // pixels adds the input of a vision tower: the pixels 0..255 that preprocessing gives, normalised inside the graph, so
 // that the normalisation can be folded into the first convolution. The normalised value is pixel_values.
 func (im *Import) pixels(b *graph.Builder, image *pipeline.Image, channels int, size [2]int) *graph.Node {
-	if image.Layout != pipeline.LayoutTiles {
+	if image.Layout == pipeline.LayoutMasked || image.Layout == pipeline.LayoutSampleImages {
 		// Padding happens after the normalisation, so that it has to be done outside.
 		return b.Input("pixel_values", -1, channels, size[0], size[1])
 	}

@@ -203,7 +203,16 @@ func (im *Import) whisperDecode(c *whisperConfig) (*pipeline.Decode, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return pipeline.WhisperDecode(config, generation, c.TargetPositions, c.DecoderLayers)
+	d, err := pipeline.WhisperDecode(config, generation, c.TargetPositions, c.DecoderLayers)
+	if err != nil {
+		// Features and logits can be had all the same.
+		im.Note("%v: no text can be written", err)
+		return &pipeline.Decode{Layers: c.DecoderLayers, MaxLength: max(c.TargetPositions, 1), Fault: err.Error()}, nil
+	}
+	for _, n := range d.Notes {
+		im.Note("%s", n)
+	}
+	return d, nil
 }
 
 func (c *whisperConfig) build(im *Import, params graph.Params, p *pipeline.Pipeline) (*graph.Model, error) {

@@ -3,8 +3,12 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Audio says how a waveform becomes a model's input. It is data: a system's file fills it, a converted folder stores it as
@@ -226,11 +230,19 @@ func FairseqAudio(sampleRate int, normalize bool) *Audio {
 }
 
 // extractors holds a reader for each feature extractor class of Hugging Face transformers.
-var extractors = map[string]func(raw []byte) (*Audio, error){
-	"WhisperFeatureExtractor":  whisperExtractor,
-	"ClapFeatureExtractor":     clapExtractor,
-	"Wav2Vec2FeatureExtractor": wav2vec2Extractor,
+var extractors = map[string]func(raw []byte) (*Audio, error){}
+
+// registerExtractor makes a class known, from the file that reads it.
+func registerExtractor(class string, read func(raw []byte) (*Audio, error)) (none struct{}) {
+	extractors[class] = read
+	return none
 }
+
+var (
+	_ = registerExtractor("WhisperFeatureExtractor", whisperExtractor)
+	_ = registerExtractor("ClapFeatureExtractor", clapExtractor)
+	_ = registerExtractor("Wav2Vec2FeatureExtractor", wav2vec2Extractor)
+)
 
 // ParseAudioExtractor reads a preprocessor_config.json of Hugging Face transformers (or a processor_config.json that holds
 // one under feature_extractor). A key that is absent takes the default of its class. class names the class of files that
@@ -241,12 +253,12 @@ func ParseAudioExtractor(raw []byte, class string) (*Audio, error) {
 		Type   *string         `json:"feature_extractor_type"`
 		Nested json.RawMessage `json:"feature_extractor"`
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, fmt.Errorf("not a feature extractor's configuration: %w", err)
+	if err := formats.JSON("", raw, &head); err != nil {
+		return nil, err
 	}
 	if len(head.Nested) > 0 && head.Nested[0] == '{' {
 		raw, head.Nested = head.Nested, nil
-		if err := json.Unmarshal(raw, &head); err != nil {
+		if err := formats.JSON("", raw, &head); err != nil {
 			return nil, fmt.Errorf("feature_extractor: %w", err)
 		}
 	}
@@ -267,10 +279,11 @@ func ParseAudioExtractor(raw []byte, class string) (*Audio, error) {
 		}
 		return a, nil
 	}
+	known := strings.Join(slices.Sorted(maps.Keys(extractors)), ", ")
 	if class == "" {
-		return nil, fmt.Errorf("feature_extractor_type is missing: expected WhisperFeatureExtractor, ClapFeatureExtractor or Wav2Vec2FeatureExtractor")
+		return nil, fmt.Errorf("feature_extractor_type is missing: expected one of %s", known)
 	}
-	return nil, fmt.Errorf("feature_extractor_type %q: expected WhisperFeatureExtractor, ClapFeatureExtractor or Wav2Vec2FeatureExtractor", class)
+	return nil, fmt.Errorf("feature_extractor_type %q: expected one of %s", class, known)
 }
 
 // sequenceConfig is what every SequenceFeatureExtractor has.
@@ -311,7 +324,7 @@ func whisperExtractor(raw []byte) (*Audio, error) {
 		FFT         int     `json:"n_fft"`
 		Dither      float64 `json:"dither"`
 	}{sequenceConfig{FeatureSize: 80, SamplingRate: 16000}, 160, 30, 400, 0}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	if c.Dither != 0 {
@@ -336,7 +349,7 @@ func clapExtractor(raw []byte) (*Audio, error) {
 		Truncation string  `json:"truncation"`
 		Padding    string  `json:"padding"`
 	}{sequenceConfig{FeatureSize: 64, SamplingRate: 48000}, 480, 10, 1024, 0, 14000, "fusion", "repeatpad"}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	samples, err := windowSamples("max_length_s", c.MaxLengthS, c.SamplingRate)
@@ -371,7 +384,7 @@ func wav2vec2Extractor(raw []byte) (*Audio, error) {
 		sequenceConfig
 		DoNormalize bool `json:"do_normalize"`
 	}{sequenceConfig{FeatureSize: 1, SamplingRate: 16000}, true}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := formats.JSON("", raw, &c); err != nil {
 		return nil, err
 	}
 	if c.FeatureSize != 1 {

@@ -68,10 +68,10 @@ func TestAudioJSON(t *testing.T) {
 // TestAudioRefuses holds the error lines for configurations that cannot be carried out.
 func TestAudioRefuses(t *testing.T) {
 	for config, want := range map[string]string{
-		`[]`: "not a feature extractor's configuration",
-		`{`:  "not a feature extractor's configuration",
+		`[]`: "expected an object, found a list",
+		`{`:  "ends before its JSON does",
 		`{}`: "feature_extractor_type is missing",
-		`{"feature_extractor_type":"ASTFeatureExtractor"}`:                                     `"ASTFeatureExtractor": expected Whisper`,
+		`{"feature_extractor_type":"ASTFeatureExtractor"}`:                                     `"ASTFeatureExtractor": expected one of`,
 		`{"feature_extractor_type":"WhisperFeatureExtractor","hop_length":0}`:                  "hop length 0",
 		`{"feature_extractor_type":"WhisperFeatureExtractor","sampling_rate":0}`:               "chunk_length 30 at 0 Hz",
 		`{"feature_extractor_type":"WhisperFeatureExtractor","chunk_length":1e300}`:            "chunk_length 1e+300",

@@ -2,9 +2,13 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // Decode says how a decoder writes text, greedily and with a cache: the largest logit of each step is the next id. It is
@@ -28,6 +32,21 @@ type Decode struct {
 	BeginSuppress []int `json:"begin_suppress,omitempty"`
 	// Timestamps holds the rules for marks of time; nil for models without.
 	Timestamps *Timestamps `json:"timestamps,omitempty"`
+	// Beams, above 1, is the number of texts that are followed at once (beam search); of those that end, the one counts whose sum
+	// of logarithms over its length to the power of LengthPenalty is largest. EarlyStopping is when the search ends: "" when no
+	// better text is likely, "first" when as many texts as beams have ended, "never" when no better text is possible.
+	Beams         int     `json:"beams,omitempty"`
+	LengthPenalty float64 `json:"length_penalty,omitempty"`
+	EarlyStopping string  `json:"early_stopping,omitempty"`
+	// NoRepeat, above 0, forbids runs of as many ids that stand in the text already.
+	NoRepeat int `json:"no_repeat_ngram,omitempty"`
+	// Repetition, where not 0, divides the positive scores of ids that stand in the text already, and multiplies the negative.
+	Repetition float64 `json:"repetition_penalty,omitempty"`
+
+	// Fault says why no text can be written, where the configuration makes no sense.
+	Fault string `json:"fault,omitempty"`
+	// Notes say what the configuration asks for and is not carried out.
+	Notes []string `json:"-"`
 }
 
 // Timestamps are the rules by which Whisper marks times (openai/whisper decoding.py, ApplyTimestampRules).
@@ -72,8 +91,20 @@ func (d *Decode) timestampPrompt() {
 func (d *Decode) Check() error {
 	const most = 1 << 16
 	switch {
+	case d.Fault != "":
+		return errors.New(d.Fault)
 	case d.Layers < 0 || d.Layers > most:
 		return fmt.Errorf("decoder of %d layers: expected 0 to %d", d.Layers, most)
+	case d.Beams < 0 || d.Beams > maxBeams:
+		return fmt.Errorf("num_beams %d: expected 1 to %d", d.Beams, maxBeams)
+	case !(math.Abs(d.LengthPenalty) <= 100):
+		return fmt.Errorf("length_penalty %g: expected -100 to 100", d.LengthPenalty)
+	case d.EarlyStopping != "" && d.EarlyStopping != "first" && d.EarlyStopping != "never":
+		return fmt.Errorf("early_stopping %q: expected true, false or \"never\"", d.EarlyStopping)
+	case d.NoRepeat < 0 || d.NoRepeat > maxContext:
+		return fmt.Errorf("no_repeat_ngram_size %d: expected 0 to %d", d.NoRepeat, maxContext)
+	case d.Repetition < 0 || !(d.Repetition <= 1e6):
+		return fmt.Errorf("repetition_penalty %g: expected a positive number", d.Repetition)
 	case d.MaxLength < 1 || d.MaxLength > maxContext:
 		return fmt.Errorf("texts of at most %d ids: expected 1 to %d", d.MaxLength, maxContext)
 	}
@@ -88,6 +119,9 @@ func (d *Decode) Check() error {
 	}
 	return nil
 }
+
+// maxBeams bounds a beam search.
+const maxBeams = 64
 
 // idList is a number, a list of them, or null.
 type idList []int
@@ -123,6 +157,39 @@ type whisperGeneration struct {
 	Tasks            map[string]int `json:"task_to_id"`
 	Language         *string        `json:"language"`
 	Task             *string        `json:"task"`
+	MaxNew           *int           `json:"max_new_tokens"`
+	Beams            *int           `json:"num_beams"`
+	LengthPenalty    *float64       `json:"length_penalty"`
+	EarlyStopping    any            `json:"early_stopping"`
+	NoRepeat         *int           `json:"no_repeat_ngram_size"`
+	Repetition       *float64       `json:"repetition_penalty"`
+}
+
+// neutral are keys of generation_config.json that are not carried out, with the values under which that changes nothing.
+var neutral = map[string][]string{
+	"do_sample": {"false"}, "temperature": nil, "top_k": nil, "top_p": nil, "typical_p": nil, // without do_sample they say nothing
+	"num_beam_groups": {"1"}, "diversity_penalty": {"0", "0.0"}, "penalty_alpha": {"0", "0.0"}, "num_return_sequences": {"1"},
+	"min_length": {"0"}, "min_new_tokens": {"0"}, "forced_bos_token_id": {}, "forced_eos_token_id": {}, "bad_words_ids": {}, "force_words_ids": {},
+	"encoder_no_repeat_ngram_size": {"0"}, "encoder_repetition_penalty": {"1", "1.0"}, "exponential_decay_length_penalty": {}, "guidance_scale": {"1", "1.0"},
+	"logprob_threshold": {}, "no_speech_threshold": {}, "compression_ratio_threshold": {}, "condition_on_prev_tokens": {"false"}, "prompt_ids": {},
+	"return_segments": {"false"}, "return_token_timestamps": {"false"},
+}
+
+// notCarriedOut says, for each key that asks for something that is not done, what it asks for.
+func notCarriedOut(generation []byte) []string {
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(generation, &keys) != nil {
+		return nil
+	}
+	var notes []string
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		values, known := neutral[key]
+		value := string(keys[key])
+		if known && values != nil && value != "null" && value != "[]" && !slices.Contains(values, value) {
+			notes = append(notes, fmt.Sprintf("generation_config.json: %s is %.60s, which is not carried out", key, value))
+		}
+	}
+	return notes
 }
 
 // WhisperDecode describes generation by transformers' Whisper: config is config.json, generation is
@@ -130,14 +197,14 @@ type whisperGeneration struct {
 // generation_config.json it alone counts, but for forced_decoder_ids.
 func WhisperDecode(config, generation []byte, positions, layers int) (*Decode, error) {
 	var g whisperGeneration
-	if err := json.Unmarshal(config, &g); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+	if err := formats.JSON("config.json", config, &g); err != nil {
+		return nil, err
 	}
 	if generation != nil {
 		old := g
 		g = whisperGeneration{Start: old.Start, End: old.End}
-		if err := json.Unmarshal(generation, &g); err != nil {
-			return nil, fmt.Errorf("generation_config.json: %w", err)
+		if err := formats.JSON("generation_config.json", generation, &g); err != nil {
+			return nil, err
 		}
 		if g.Forced == nil {
 			g.Forced = old.Forced
@@ -157,6 +224,10 @@ func WhisperDecode(config, generation []byte, positions, layers int) (*Decode, e
 	if err := g.prompt(d); err != nil {
 		return nil, err
 	}
+	if err := g.search(d); err != nil {
+		return nil, err
+	}
+	d.Notes = notCarriedOut(generation)
 	if g.NoTimestamps != nil {
 		d.Timestamps = &Timestamps{On: g.ReturnTimestamps, NoTimestamps: *g.NoTimestamps, MaxInitial: -1}
 		if g.MaxInitial != nil {
@@ -164,11 +235,38 @@ func WhisperDecode(config, generation []byte, positions, layers int) (*Decode, e
 		}
 		d.timestampPrompt()
 	}
+	if g.MaxNew != nil {
+		d.MaxLength = min(d.PromptLength()+*g.MaxNew, positions)
+	}
 	if err := d.Check(); err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	return d, nil
 }
+
+// search reads how a text is looked for.
+func (g *whisperGeneration) search(d *Decode) error {
+	d.Beams, d.LengthPenalty, d.NoRepeat, d.Repetition = or(g.Beams, 1), or(g.LengthPenalty, 1), or(g.NoRepeat, 0), or(g.Repetition, 1)
+	switch stop := g.EarlyStopping.(type) {
+	case nil:
+	case bool:
+		d.EarlyStopping = map[bool]string{true: "first"}[stop]
+	case string:
+		d.EarlyStopping = stop
+	default:
+		return fmt.Errorf("early_stopping: expected true, false or \"never\", found %v", stop)
+	}
+	if d.Beams == 1 {
+		d.Beams, d.LengthPenalty, d.EarlyStopping = 0, 0, ""
+	}
+	if d.Repetition == 1 {
+		d.Repetition = 0
+	}
+	return nil
+}
+
+// PromptLength is how many ids of a text are given: the first, the language that is found, and the prompt.
+func (d *Decode) PromptLength() int { return 1 + min(len(d.Languages), 1) + len(d.Prompt) }
 
 // valid leaves out -1, by which older files say that their tokenizer's own list holds.
 func valid(ids []int) []int {
@@ -190,12 +288,9 @@ func (g *whisperGeneration) prompt(d *Decode) error {
 		}
 	}
 	if g.Language != nil {
-		id, ok := g.Languages[*g.Language]
-		if !ok {
-			id, ok = g.Languages["<|"+*g.Language+"|>"]
-		}
-		if !ok {
-			return fmt.Errorf("language %q is not in lang_to_id", *g.Language)
+		id, err := languageID(*g.Language, g.Languages)
+		if err != nil {
+			return err
 		}
 		d.Prompt, language = append([]int{id}, d.Prompt...), false
 	}

@@ -23,6 +23,8 @@ func TestWhisperDecode(t *testing.T) {
 		"a language to be found":      {`{}`, with(`, "forced_decoder_ids": [[1, null], [2, 110]]`), []int{110, 120}, []int{101, 102}, 20},
 		"no forced ids":               {`{}`, with(""), []int{120}, []int{101, 102}, 20},
 		"a language named":            {`{}`, with(`, "language": "de"`), []int{102, 110, 120}, nil, 20},
+		"a language by its name":      {`{}`, with(`, "language": "German"`), []int{102, 110, 120}, nil, 20},
+		"new tokens":                  {`{}`, with(`, "language": "EN", "max_new_tokens": 5`), []int{101, 110, 120}, nil, 9},
 		"a language and a task named": {`{}`, with(`, "language": "<|en|>", "task": "translate"`), []int{101, 111, 120}, nil, 20},
 		"a task named":                {`{}`, with(`, "task": "translate"`), []int{111, 120}, []int{101, 102}, 20},
 		"timestamps":                  {`{}`, with(`, "return_timestamps": true, "forced_decoder_ids": [[1, 101], [2, 110], [3, 120]]`), []int{101, 110}, nil, 20},
@@ -47,6 +49,23 @@ func TestWhisperDecode(t *testing.T) {
 	}
 }
 
+func TestGenerationOptions(t *testing.T) {
+	d, err := WhisperDecode([]byte("{}"), []byte(`{"num_beams": 5, "length_penalty": 0.5, "early_stopping": true, "no_repeat_ngram_size": 3,
+		"repetition_penalty": 1.1, "temperature": 0.3, "do_sample": true, "min_length": 0, "bad_words_ids": [[7]]}`), 40, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Beams != 5 || d.LengthPenalty != 0.5 || d.EarlyStopping != "first" || d.NoRepeat != 3 || d.Repetition != 1.1 {
+		t.Errorf("read as %+v", d)
+	}
+	if got := strings.Join(d.Notes, "; "); len(d.Notes) != 2 || !strings.Contains(got, "bad_words_ids is [[7]]") || !strings.Contains(got, "do_sample is true") {
+		t.Errorf("noted: %s", got)
+	}
+	if id, err := languageID("Castilian", map[string]int{"<|es|>": 7}); id != 7 || err != nil {
+		t.Errorf("an alias: %d, %v", id, err)
+	}
+}
+
 func TestWhisperDecodeRefuses(t *testing.T) {
 	for generation, want := range map[string]string{
 		`{"eos_token_id": "x"}`:                     "expected an id or a list of ids",
@@ -55,6 +74,8 @@ func TestWhisperDecodeRefuses(t *testing.T) {
 		`{"language": "xx", "lang_to_id": {}}`:      `language "xx" is not in lang_to_id`,
 		`{"task": "sing", "task_to_id": {"a": 1}}`:  `task "sing" is not in task_to_id`,
 		`{"max_length": -4}`:                        "expected 1 to",
+		`{"num_beams": 100000}`:                     "num_beams 100000",
+		`{"num_beams": 2, "early_stopping": 3}`:     "early_stopping",
 		`[`:                                         "generation_config.json",
 		`{"no_timestamps_token_id": 1000000000000}`: "expected 0 to",
 	} {

@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // hfImage is preprocessor_config.json as transformers publishes it. A key that a file leaves out keeps the default of its
@@ -37,6 +39,8 @@ type hfImage struct {
 	PatchSize            *int        `json:"patch_size"`
 	NormMean             *hfChannels `json:"norm_mean"`
 	NormStd              *hfChannels `json:"norm_std"`
+
+	raw []byte // the file, for classes with keys of their own
 }
 
 // hfSize is a size as an integer, as [height, width] or as an object.
@@ -65,7 +69,7 @@ func (s *hfSize) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("a size of %d numbers: expected one, or height and width", len(pair))
 	}
 	type object hfSize
-	return json.Unmarshal(b, (*object)(s))
+	return formats.JSON("", b, (*object)(s))
 }
 
 // square returns the size with a bare integer taken as the side of a square.
@@ -96,7 +100,7 @@ func (c *hfChannels) UnmarshalJSON(b []byte) error {
 		*c = hfChannels{one, one, one}
 		return nil
 	}
-	return json.Unmarshal(b, (*[]float64)(c))
+	return formats.JSON("", b, (*[]float64)(c))
 }
 
 // hfPinpoints are resolutions as a list or, in older configurations of LLaVA, as a string that holds one.
@@ -108,7 +112,7 @@ func (p *hfPinpoints) UnmarshalJSON(b []byte) error {
 		b = []byte(strings.NewReplacer("(", "[", ")", "]").Replace(text))
 	}
 	var rows [][]int
-	if err := json.Unmarshal(b, &rows); err != nil {
+	if err := formats.JSON("", b, &rows); err != nil {
 		return err
 	}
 	*p = nil
@@ -121,24 +125,33 @@ func (p *hfPinpoints) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// hfImageProcessors are the classes of transformers (version 4.42) by name, each with its defaults.
-var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){
-	"CLIPImageProcessor":        hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"ChineseCLIPImageProcessor": hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"BitImageProcessor":         hfCLIP(Bicubic, CLIPMean, CLIPStd),
-	"LlavaImageProcessor":       hfLLaVA,
-	"LlavaNextImageProcessor":   hfLLaVANext,
-	"SiglipImageProcessor":      hfStretch(224, Bicubic, HalfMean, HalfStd),
-	"BlipImageProcessor":        hfStretch(384, Bicubic, CLIPMean, CLIPStd),
-	"ViTImageProcessor":         hfStretch(224, Bilinear, HalfMean, HalfStd),
-	"BeitImageProcessor":        hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd),
-	"DeiTImageProcessor":        hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd),
-	"ConvNextImageProcessor":    hfConvNext,
-	"ViltImageProcessor":        hfVilt,
-	"Idefics2ImageProcessor":    hfIdefics2,
-	"VLMImageProcessor":         hfDeepSeek,
-	"MiniCPMVImageProcessor":    hfMiniCPM,
+// hfImageProcessors are the classes of transformers by name, each with its defaults.
+var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){}
+
+// registerImageProcessor makes a class known. Classes register themselves from the file that reads them; one that is named
+// "…Fast" is registered under that name where its arithmetic is carried out, else read as the class without.
+func registerImageProcessor(class string, build func(c *hfImage) (*Image, error)) (none struct{}) {
+	hfImageProcessors[class] = build
+	return none
 }
+
+var (
+	_ = registerImageProcessor("CLIPImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("ChineseCLIPImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("BitImageProcessor", hfCLIP(Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("LlavaImageProcessor", hfLLaVA)
+	_ = registerImageProcessor("LlavaNextImageProcessor", hfLLaVANext)
+	_ = registerImageProcessor("SiglipImageProcessor", hfStretch(224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("BlipImageProcessor", hfStretch(384, Bicubic, CLIPMean, CLIPStd))
+	_ = registerImageProcessor("ViTImageProcessor", hfStretch(224, Bilinear, HalfMean, HalfStd))
+	_ = registerImageProcessor("BeitImageProcessor", hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("DeiTImageProcessor", hfStretchCrop(256, 224, Bicubic, HalfMean, HalfStd))
+	_ = registerImageProcessor("ConvNextImageProcessor", hfConvNext)
+	_ = registerImageProcessor("ViltImageProcessor", hfVilt)
+	_ = registerImageProcessor("Idefics2ImageProcessor", hfIdefics2)
+	_ = registerImageProcessor("VLMImageProcessor", hfDeepSeek)
+	_ = registerImageProcessor("MiniCPMVImageProcessor", hfMiniCPM)
+)
 
 // ImageProcessorTypes lists the image processor classes that ImageFromPreprocessorConfig knows.
 func ImageProcessorTypes() []string { return slices.Sorted(maps.Keys(hfImageProcessors)) }
@@ -153,8 +166,8 @@ func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 // ImageOfProcessorClass is ImageFromPreprocessorConfig for a file that may name no class: it then is one of the given class.
 func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	var c hfImage
-	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json: %w", err)
+	if err := formats.JSON("", config, &c); err != nil {
+		return nil, err
 	}
 	name := c.ImageProcessorType
 	if name == "" {
@@ -163,9 +176,13 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	if name == "" {
 		name = class
 	}
-	build := hfImageProcessors[strings.TrimSuffix(name, "Fast")]
+	c.raw = config
+	build := hfImageProcessors[name]
 	if build == nil {
-		return nil, fmt.Errorf("preprocessor_config.json: unknown image_processor_type %q; known are %s",
+		build = hfImageProcessors[strings.TrimSuffix(strings.TrimSuffix(name, "Pil"), "Fast")]
+	}
+	if build == nil {
+		return nil, fmt.Errorf("unknown image_processor_type %q; known are %s",
 			name, strings.Join(ImageProcessorTypes(), ", "))
 	}
 	p, err := build(&c)
@@ -173,7 +190,7 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 		err = p.Check()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("preprocessor_config.json (%s): %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
 }

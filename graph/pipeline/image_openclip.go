@@ -1,8 +1,9 @@
 package pipeline
 
 import (
-	"encoding/json"
 	"fmt"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // ImageFromOpenCLIPConfig reads an open_clip_config.json and returns open_clip's image_transform_v2 for evaluation:
@@ -25,8 +26,8 @@ func ImageFromOpenCLIPConfig(config []byte) (*Image, error) {
 		} `json:"preprocess_cfg"`
 	}
 	fail := func(err error) (*Image, error) { return nil, fmt.Errorf("open_clip_config.json: %w", err) }
-	if err := json.Unmarshal(config, &c); err != nil {
-		return fail(err)
+	if err := formats.JSON("open_clip_config.json", config, &c); err != nil {
+		return nil, err
 	}
 	pp := c.PreprocessCfg
 	size := or(c.ModelCfg.VisionCfg.ImageSize, pp.Size).square()

@@ -81,7 +81,7 @@ func TestImageConfigForms(t *testing.T) {
 
 func TestImageConfigErrors(t *testing.T) {
 	for config, want := range map[string]string{
-		`{`:  "preprocessor_config.json: unexpected end",
+		`{`:  "ends before its JSON does",
 		`{}`: `unknown image_processor_type ""; known are`,
 		`{"image_processor_type": "SamImageProcessor"}`:                                                             `unknown image_processor_type "SamImageProcessor"`,
 		`{"image_processor_type": "CLIPImageProcessor", "resample": 9}`:                                             "resample 9",

@@ -1,9 +1,10 @@
 package pipeline
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // timmConfig is the pretrained_cfg of a timm model: in config.json under that key, or spread over its top level in older
@@ -25,8 +26,8 @@ func ImageFromTimmConfig(config []byte) (*Image, error) {
 		timmConfig
 		PretrainedCfg *timmConfig `json:"pretrained_cfg"`
 	}
-	if err := json.Unmarshal(config, &file); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+	if err := formats.JSON("config.json", config, &file); err != nil {
+		return nil, err
 	}
 	c := file.PretrainedCfg
 	if c == nil {

@@ -43,6 +43,8 @@ type Text struct {
 	PrefixSpace bool `json:"prefix_space,omitempty"`
 	// Delimiter is the token of a CTC alphabet that stands between words.
 	Delimiter string `json:"delimiter,omitempty"`
+	// Language chooses the alphabet of a vocabulary that has one for each language (MMS).
+	Language string `json:"language,omitempty"`
 	// KeepAccents and NoCJK turn off steps of BERT: removing accents, and making every CJK ideograph a word.
 	KeepAccents bool `json:"keep_accents,omitempty"`
 	NoCJK       bool `json:"no_cjk,omitempty"`
@@ -75,6 +77,9 @@ const (
 	CleanHTML TextClean = "html"
 	// CleanBasic is Hugging Face's CLIPTokenizer without ftfy: control characters dropped, NFC, CJK ideographs made words.
 	CleanBasic TextClean = "basic"
+	// CleanNFC is Hugging Face's CLIPTokenizerFast, which AutoTokenizer takes: NFC, white space made single spaces. Nothing is
+	// dropped, and ideographs stay together.
+	CleanNFC TextClean = "nfc"
 	// CleanCanonical is SigLIP's: ASCII punctuation removed, white space made single spaces.
 	CleanCanonical TextClean = "canonical"
 	// CleanHTMLCanonical is open_clip's for SigLIP: CleanHTML, underscores made spaces, then CleanCanonical.
@@ -133,9 +138,9 @@ func (t *Text) Check() error {
 		return fmt.Errorf("context of %d tokens: too short for the %d special tokens around a text", t.Context, len(t.Prefix)+len(t.Suffix))
 	}
 	switch t.Clean {
-	case CleanNone, CleanHTML, CleanBasic, CleanCanonical, CleanHTMLCanonical:
+	case CleanNone, CleanHTML, CleanBasic, CleanNFC, CleanCanonical, CleanHTMLCanonical:
 	default:
-		return fmt.Errorf("text cleaning %q: expected html, basic, canonical, html-canonical or none", t.Clean)
+		return fmt.Errorf("text cleaning %q: expected html, basic, nfc, canonical, html-canonical or none", t.Clean)
 	}
 	return nil
 }

@@ -8,15 +8,18 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/mmconv/mmconv/formats"
 )
 
 // TextFromFiles describes the tokenizer whose files a folder holds, as transformers' AutoTokenizer would find it:
 // tokenizer_config.json and special_tokens_map.json over the defaults of the tokenizer's class, and the class's own files or
 // tokenizer.json. read reads a file, and its error wraps fs.ErrNotExist where there is none; dir is the subfolder ("" for the
-// folder itself); class is the class where no file names one; context, where not 0, is the most tokens that the model takes.
-// Where files are missing the description has no Kind and names in Looked what was looked for: no error, since what needs
-// no text can still be done.
-func TextFromFiles(read func(name string) ([]byte, error), dir, class string, context int) (*Text, error) {
+// folder itself); own is the class of the system that the model is of, which serves where no file names one, or one that is not
+// known or whose files are not there, and whose model's needs hold whatever the class; context, where not 0, is the most tokens
+// that the model takes. Where files are missing the description has no Kind and names in Looked what was looked for: no error,
+// since what needs no text can still be done.
+func TextFromFiles(read func(name string) ([]byte, error), dir, own string, context int) (*Text, error) {
 	f := &textFolder{read: read, dir: dir}
 	var c tokenizerConfig
 	if _, err := f.json("tokenizer_config.json", "config", &c); err != nil {
@@ -27,13 +30,9 @@ func TextFromFiles(read func(name string) ([]byte, error), dir, class string, co
 		return nil, err
 	}
 	c.inherit(&special)
-	if c.Class != "" {
-		class = c.Class
-	}
-	class = strings.TrimSuffix(class, "Fast")
-	k, known := textClasses[class]
-	if !known {
-		k = textClass{}
+	named := strings.TrimSuffix(c.Class, "Fast")
+	if why := foreignClasses[named]; why != "" {
+		return nil, fmt.Errorf("%s: tokenizer_class %s %s: it cannot be had; text must be given as ids", f.path("tokenizer_config.json"), c.Class, why)
 	}
 	t := &Text{Context: context, Truncate: true, Decoded: TextDecoded{CleanUp: orTrue(c.CleanUp)}}
 	if n := c.MaxLength; n >= 1 && n <= maxContext && (context == 0 || int(n) < context) {
@@ -46,7 +45,7 @@ func TextFromFiles(read func(name string) ([]byte, error), dir, class string, co
 	default:
 		return nil, fmt.Errorf("%s: padding_side %q: expected \"right\" or \"left\"", f.path("tokenizer_config.json"), c.PaddingSide)
 	}
-	found, err := f.find(k, known)
+	found, k, err := f.findClass(named, own)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +55,7 @@ func TextFromFiles(read func(name string) ([]byte, error), dir, class string, co
 		return t, nil
 	}
 	t.Looked = nil
+	t.Language = c.Language
 	if k.fill != nil {
 		k.fill(t, &c)
 	}
@@ -63,6 +63,9 @@ func TextFromFiles(read func(name string) ([]byte, error), dir, class string, co
 	if t.Kind == TokenizerJSON {
 		// The file has its own special tokens, and what is put around a text.
 		t.Prefix, t.Suffix = nil, nil
+	}
+	if needs := textClasses[own].needs; needs != nil && named != own {
+		needs(t, &c)
 	}
 	if err := t.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.path("tokenizer_config.json"), err)
@@ -102,10 +105,7 @@ func (f *textFolder) json(name, role string, into any) (bool, error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return false, fmt.Errorf("%s: %w", f.path(name), err)
-	}
-	return true, nil
+	return true, formats.JSON(f.path(name), raw, into)
 }
 
 // fileSet is the files of one kind of tokenizer.
@@ -125,12 +125,23 @@ var (
 	ctcDictFiles   = fileSet{CTC, [][2]string{{"dict.ltr.txt", "dict"}}}
 )
 
-// find looks for the files of a class, of any class where it is unknown. The first complete set counts.
-func (f *textFolder) find(k textClass, known bool) (TextKind, error) {
-	sets := k.sets
-	if !known {
-		sets = []fileSet{jsonFiles, bpeFiles, spieceFiles, spmFiles, wordPieceFiles}
+// findClass looks for the files of the class that a file names, then of the system's own, then of any.
+func (f *textFolder) findClass(named, own string) (TextKind, textClass, error) {
+	for _, class := range []string{named, own} {
+		k, known := textClasses[class]
+		if !known {
+			continue
+		}
+		if kind, err := f.find(k.sets); kind != "" || err != nil {
+			return kind, k, err
+		}
 	}
+	kind, err := f.find([]fileSet{jsonFiles, bpeFiles, spieceFiles, spmFiles, wordPieceFiles})
+	return kind, textClass{}, err
+}
+
+// find looks for the files of some kinds. The first complete set counts.
+func (f *textFolder) find(sets []fileSet) (TextKind, error) {
 next:
 	for _, set := range sets {
 		for _, file := range set.files {
@@ -172,6 +183,7 @@ type tokenizerConfig struct {
 	Additional    []specialToken `json:"additional_special_tokens"`
 	MaxLength     float64        `json:"model_max_length"`
 	PaddingSide   string         `json:"padding_side"`
+	Language      string         `json:"target_lang"`
 	Lower         *bool          `json:"do_lower_case"`
 	StripAccents  *bool          `json:"strip_accents"`
 	CJK           *bool          `json:"tokenize_chinese_chars"`
@@ -187,14 +199,14 @@ type specialToken struct{ AddedToken }
 
 func (s *specialToken) UnmarshalJSON(raw []byte) error {
 	if len(raw) > 0 && raw[0] == '"' {
-		return json.Unmarshal(raw, &s.Content)
+		return formats.JSON("", raw, &s.Content)
 	}
-	return json.Unmarshal(raw, &s.AddedToken)
+	return formats.JSON("", raw, &s.AddedToken)
 }
 
 func (c *tokenizerConfig) UnmarshalJSON(raw []byte) error {
 	type plain tokenizerConfig
-	if err := json.Unmarshal(raw, (*plain)(c)); err != nil {
+	if err := formats.JSON("", raw, (*plain)(c)); err != nil {
 		return err
 	}
 	var keys map[string]json.RawMessage
@@ -249,6 +261,15 @@ type textClass struct {
 	sets   []fileSet
 	tokens map[string]string // special tokens by their key in the files: the class's defaults
 	fill   func(*Text, *tokenizerConfig)
+	// needs is what a model that was trained with this class needs of its text where another class is named.
+	needs func(*Text, *tokenizerConfig)
+}
+
+// foreignClasses are classes whose words no file describes: they call a program, or rules that are in their code.
+var foreignClasses = map[string]string{
+	"BertJapaneseTokenizer": "cuts words by MeCab, Sudachi or Juman", "XLMTokenizer": "cuts words by Moses", "FlaubertTokenizer": "cuts words by Moses",
+	"Wav2Vec2PhonemeCTCTokenizer": "writes phonemes by a phonemizer", "CpmTokenizer": "cuts words by jieba", "RoFormerTokenizer": "cuts words by jieba",
+	"PhobertTokenizer": "expects words cut by VnCoreNLP", "BertweetTokenizer": "cuts words by NLTK",
 }
 
 // special lists the special tokens, and sets the padding and unknown tokens.
@@ -294,38 +315,38 @@ var (
 
 // textClasses are the tokenizer classes by name, without "Fast".
 var textClasses = map[string]textClass{
-	"CLIPTokenizer": {[]fileSet{jsonFiles, clipFiles}, clipTokens, func(t *Text, c *tokenizerConfig) {
+	"CLIPTokenizer": {sets: []fileSet{jsonFiles, clipFiles}, tokens: clipTokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask = true
 		t.Prefix = some(c.token("bos_token", clipTokens["bos_token"]))
 		t.Suffix = some(c.token("eos_token", clipTokens["eos_token"]))
 		if t.Kind == CLIPBPE {
 			// The class's cleaner makes letters small whatever do_lower_case says.
-			t.Clean, t.Lower = CleanBasic, true
+			t.Clean, t.Lower = CleanNFC, true
 		}
 	}},
-	"GPT2Tokenizer": {[]fileSet{jsonFiles, bpeFiles}, gpt2Tokens, func(t *Text, c *tokenizerConfig) {
+	"GPT2Tokenizer": {sets: []fileSet{jsonFiles, bpeFiles}, tokens: gpt2Tokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask, t.PrefixSpace = true, isTrue(c.PrefixSpace)
 		if isTrue(c.AddBOS) {
 			t.Prefix = some(c.token("bos_token", gpt2Tokens["bos_token"]))
 		}
 	}},
-	"WhisperTokenizer": {[]fileSet{bpeFiles, jsonFiles}, gpt2Tokens, func(t *Text, c *tokenizerConfig) {
+	"WhisperTokenizer": {sets: []fileSet{bpeFiles, jsonFiles}, tokens: gpt2Tokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.PrefixSpace = isTrue(c.PrefixSpace)
 		t.Prefix = []string{"<|startoftranscript|>", "<|notimestamps|>"}
 		t.Suffix = some(c.token("eos_token", gpt2Tokens["eos_token"]))
 	}},
-	"RobertaTokenizer": {[]fileSet{jsonFiles, bpeFiles}, robTokens, func(t *Text, c *tokenizerConfig) {
+	"RobertaTokenizer": {sets: []fileSet{jsonFiles, bpeFiles}, tokens: robTokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask, t.PrefixSpace = true, isTrue(c.PrefixSpace)
 		t.Prefix = some(c.token("cls_token", robTokens["cls_token"]))
 		t.Suffix = some(c.token("sep_token", robTokens["sep_token"]))
 	}},
-	"BertTokenizer": {[]fileSet{wordPieceFiles, jsonFiles}, bertTokens, func(t *Text, c *tokenizerConfig) {
+	"BertTokenizer": {sets: []fileSet{wordPieceFiles, jsonFiles}, tokens: bertTokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask, t.Lower, t.NoCJK = true, orTrue(c.Lower), isFalse(c.CJK)
 		t.KeepAccents = isFalse(c.StripAccents) || c.StripAccents == nil && !t.Lower
 		t.Prefix = some(c.token("cls_token", bertTokens["cls_token"]))
 		t.Suffix = some(c.token("sep_token", bertTokens["sep_token"]))
 	}},
-	"SiglipTokenizer": {[]fileSet{spieceFiles, jsonFiles}, siglip, func(t *Text, c *tokenizerConfig) {
+	"SiglipTokenizer": {sets: []fileSet{spieceFiles, jsonFiles}, tokens: siglip, fill: func(t *Text, c *tokenizerConfig) {
 		t.Clean, t.Lower = CleanCanonical, orTrue(c.Lower)
 		if t.Context == 0 {
 			t.Context = 64
@@ -333,12 +354,21 @@ var textClasses = map[string]textClass{
 		// The model was trained on full contexts and takes no mask.
 		t.Pad.ToContext = true
 		t.Suffix = some(c.token("eos_token", siglip["eos_token"]))
+	}, needs: func(t *Text, c *tokenizerConfig) {
+		// SigLIP 2 (google-research/big_vision, configs/proj/image_text/siglip2.md): Gemma's tokens of small letters, one end,
+		// padding to the context, no start and no mask.
+		t.Clean, t.Lower, t.Mask = CleanNone, true, false
+		if t.Context == 0 || t.Context > 64 {
+			t.Context = 64
+		}
+		t.Pad.ToContext, t.Pad.Left = true, false
+		t.Prefix, t.Suffix = []string{}, some(c.token("eos_token", "<eos>"))
 	}},
-	"T5Tokenizer": {[]fileSet{jsonFiles, spieceFiles}, t5Tokens, func(t *Text, c *tokenizerConfig) {
+	"T5Tokenizer": {sets: []fileSet{jsonFiles, spieceFiles}, tokens: t5Tokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask = true
 		t.Suffix = some(c.token("eos_token", t5Tokens["eos_token"]))
 	}},
-	"LlamaTokenizer": {[]fileSet{jsonFiles, spmFiles}, spmTokens, func(t *Text, c *tokenizerConfig) {
+	"LlamaTokenizer": {sets: []fileSet{jsonFiles, spmFiles}, tokens: spmTokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Mask = true
 		if orTrue(c.AddBOS) {
 			t.Prefix = some(c.token("bos_token", "<s>"))
@@ -347,8 +377,8 @@ var textClasses = map[string]textClass{
 			t.Suffix = some(c.token("eos_token", "</s>"))
 		}
 	}},
-	"XLMRobertaTokenizer": {[]fileSet{jsonFiles}, robTokens, func(t *Text, _ *tokenizerConfig) { t.Mask = true }},
-	"Wav2Vec2CTCTokenizer": {[]fileSet{ctcFiles, ctcDictFiles}, ctcTokens, func(t *Text, c *tokenizerConfig) {
+	"XLMRobertaTokenizer": {sets: []fileSet{jsonFiles}, tokens: robTokens, fill: func(t *Text, _ *tokenizerConfig) { t.Mask = true }},
+	"Wav2Vec2CTCTokenizer": {sets: []fileSet{ctcFiles, ctcDictFiles}, tokens: ctcTokens, fill: func(t *Text, c *tokenizerConfig) {
 		t.Delimiter = c.token("word_delimiter_token", "|")
 		t.Lower = isTrue(c.Lower)
 	}},
@@ -361,6 +391,7 @@ func init() {
 		textClasses[same] = textClasses["BertTokenizer"]
 	}
 	textClasses["BartTokenizer"] = textClasses["RobertaTokenizer"]
+	textClasses["Wav2Vec2Tokenizer"] = textClasses["Wav2Vec2CTCTokenizer"]
 }
 
 // OpenAIWhisperText is the text of openai/whisper (whisper/tokenizer.py): the rank file that the project's code comes with,
@@ -451,7 +482,7 @@ func OpenAICLIPTextFromFiles(read func(name string) ([]byte, error), context, vo
 	f := &textFolder{read: read}
 	for _, set := range []fileSet{clipFiles, {CLIPBPE, [][2]string{{"bpe_simple_vocab_16e6.txt.gz", "merges"}}},
 		{CLIPBPE, [][2]string{{"bpe_simple_vocab_16e6.txt", "merges"}}}} {
-		kind, err := f.find(textClass{sets: []fileSet{set}}, true)
+		kind, err := f.find([]fileSet{set})
 		if err != nil {
 			return nil, err
 		}
