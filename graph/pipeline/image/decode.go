@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"image"
 	"image/gif"
-	"image/jpeg"
 	"image/png"
 	"io"
 	"os"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
-	"golang.org/x/image/webp"
 )
 
 // DefaultMaxPixels is the number of pixels from which Pillow refuses a picture as a decompression bomb.
@@ -50,9 +48,9 @@ type decoder struct {
 }
 
 var decoders = []decoder{
-	{"JPEG", prefix("\xff\xd8\xff"), jpeg.DecodeConfig, decodeJPEG},
+	{"JPEG", prefix("\xff\xd8\xff"), jpegConfig, decodeJPEG},
 	{"PNG", prefix("\x89PNG\r\n\x1a\n"), png.DecodeConfig, decodeWith(png.Decode, false)},
-	{"WebP", func(h []byte) bool { return len(h) >= 12 && string(h[:4]) == "RIFF" && string(h[8:12]) == "WEBP" }, webp.DecodeConfig, decodeWebP},
+	{"WebP", func(h []byte) bool { return len(h) >= 12 && string(h[:4]) == "RIFF" && string(h[8:12]) == "WEBP" }, webpConfig, decodeWebP},
 	{"GIF", prefix("GIF8"), gif.DecodeConfig, decodeGIF},
 	{"BMP", prefix("BM"), bmp.DecodeConfig, decodeWith(bmp.Decode, false)},
 	{"TIFF", func(h []byte) bool { return prefix("II*\x00")(h) || prefix("MM\x00*")(h) }, tiff.DecodeConfig, decodeWith(tiff.Decode, true)},
@@ -90,7 +88,7 @@ func Decode(data []byte, limits Limits) (m *RGB, err error) {
 	}
 	f := sniff(data)
 	if f == nil {
-		return nil, fmt.Errorf("not a picture: expected PNG, JPEG, WebP, TIFF, BMP or GIF, found a file that starts with %q", data[:min(len(data), 8)])
+		return nil, notRead(data)
 	}
 	// The decoders are other people's code, and files are hostile: whatever they do with one is that file's error.
 	defer func() {
@@ -113,6 +111,32 @@ func Decode(data []byte, limits Limits) (m *RGB, err error) {
 		return nil, fmt.Errorf("cannot decode the %s data: it has no pixels", f.name)
 	}
 	return m, nil
+}
+
+// otherPictures are formats that are known and not read, by what stands in their first bytes.
+var otherPictures = []struct {
+	at          int
+	magic, name string
+}{
+	{4, "ftypavif", "AVIF"}, {4, "ftypavis", "AVIF"}, {4, "ftyphei", "HEIC"}, {4, "ftyphev", "HEIC"}, {4, "ftypmif1", "HEIC or AVIF"}, {4, "ftypmsf1", "HEIC or AVIF"},
+	{4, "jP  \r\n\x87\n", "JPEG 2000"}, {0, "\xff\x4f\xff\x51", "JPEG 2000"}, {4, "JXL \r\n\x87\n", "JPEG XL"}, {0, "\xff\x0a", "JPEG XL"},
+	{0, "\x00\x00\x01\x00", "ICO"}, {0, "8BPS", "Photoshop"}, {0, "%PDF", "PDF"}, {0, "<svg", "SVG"}, {0, "<?xml", "SVG or other XML"},
+	{0, "P1", "PBM"}, {0, "P2", "PGM"}, {0, "P3", "PPM"}, {0, "P4", "PBM"}, {0, "P5", "PGM"}, {0, "P6", "PPM"}, {0, "version https://git-lfs", "Git LFS pointer"},
+	{4, "ftyp", "MP4 or another video"}, {0, "\x1a\x45\xdf\xa3", "Matroska or WebM"},
+}
+
+// notRead says what a file is that no decoder takes.
+func notRead(data []byte) error {
+	const read = "PNG, JPEG, WebP, TIFF, BMP and GIF are read"
+	for _, o := range otherPictures {
+		if len(data) >= o.at+len(o.magic) && string(data[o.at:o.at+len(o.magic)]) == o.magic {
+			return fmt.Errorf("a file in the format %s: %s; convert it first", o.name, read)
+		}
+	}
+	if len(data) == 0 {
+		return fmt.Errorf("the file is empty: expected a picture; %s", read)
+	}
+	return fmt.Errorf("not a picture: %s; found a file that starts with %q", read, data[:min(len(data), 8)])
 }
 
 func sniff(data []byte) *decoder {

@@ -222,3 +222,74 @@ func TestJPEGOrientation(t *testing.T) {
 		t.Errorf("%d x %d, first %d, last %d", up.Width, up.Height, up.Pix[0], up.Pix[len(up.Pix)-1])
 	}
 }
+
+// The standard library's decoder has another IDCT: what ours makes of real coefficients stays within a few levels of it, for
+// every kind of coding that its encoder and the recorded cases have. Exactness is held against recorded pixels (TestJPEGRecorded).
+func TestJPEGAgainstStandardLibrary(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, size := range []image.Point{{1, 1}, {7, 9}, {8, 8}, {17, 31}, {64, 16}, {101, 67}} {
+		src := image.NewRGBA(image.Rectangle{Max: size})
+		for i := range src.Pix {
+			src.Pix[i] = uint8(128 + 60*rng.NormFloat64())
+		}
+		grey := image.NewGray(src.Rect)
+		copy(grey.Pix, src.Pix)
+		for name, m := range map[string]image.Image{"colour": src, "grey": grey} {
+			var b bytes.Buffer
+			if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: 90}); err != nil {
+				t.Fatal(err)
+			}
+			ours, err := decodeJPEG(b.Bytes())
+			if err != nil {
+				t.Fatalf("%v %s: %v", size, name, err)
+			}
+			theirs, err := jpeg.Decode(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Grey and luma pass through no upsampling.
+			for y := range size.Y {
+				for x := range size.X {
+					p := ours.Pix[3*(y*size.X+x):]
+					got := (19595*int(p[0]) + 38470*int(p[1]) + 7471*int(p[2]) + 1<<15) >> 16
+					want := 0
+					switch s := theirs.(type) {
+					case *image.Gray:
+						want = int(s.GrayAt(x, y).Y)
+					case *image.YCbCr:
+						want = int(s.Y[s.YOffset(x, y)])
+						if p[0] == 0 || p[0] == 255 || p[1] == 0 || p[1] == 255 || p[2] == 0 || p[2] == 255 {
+							continue // cut off in RGB
+						}
+					}
+					if got-want > 3 || want-got > 3 {
+						t.Fatalf("%v %s: luma %d at (%d, %d), the standard library has %d", size, name, got, x, y, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Faults are errors of one line, and a header that promises much allocates nothing.
+func TestJPEGFaults(t *testing.T) {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, image.NewRGBA(image.Rect(0, 0, 40, 40)), nil); err != nil {
+		t.Fatal(err)
+	}
+	whole := b.Bytes()
+	for n := range len(whole) {
+		if m, err := decodeJPEG(whole[:n]); err == nil && n < len(whole)-2 {
+			t.Fatalf("%d of %d bytes were taken for a picture of %d pixels", n, len(whole), len(m.Pix)/3)
+		}
+	}
+	huge := []byte("\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00\xff\xd9")
+	if _, err := decodeJPEG(huge); err == nil {
+		t.Error("a header alone was taken for a picture")
+	}
+	for name, sof := range map[string]byte{"lossless": 0xc3, "arithmetic": 0xc9} {
+		if _, err := decodeJPEG([]byte{0xff, 0xd8, 0xff, sof, 0, 2}); err == nil {
+			t.Errorf("%s coding was read", name)
+		}
+	}
+}

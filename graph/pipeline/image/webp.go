@@ -2,7 +2,11 @@ package imageproc
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"image"
+	"image/color"
+	"io"
 
 	"golang.org/x/image/webp"
 )
@@ -10,6 +14,9 @@ import (
 // decodeWebP decodes a still picture. Lossy ones hold chroma at half size in both directions and luma in 16..235; both are
 // brought to RGB as libwebp does it (src/dsp/upsampling.c and yuv.h), which is what Pillow uses.
 func decodeWebP(data []byte) (*RGB, error) {
+	if f := webpFirstFrame(data); f != nil {
+		return f.decode()
+	}
 	src, err := webp.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -67,4 +74,77 @@ func webpChroma(dst, near, far []uint8) {
 	if n&1 == 0 {
 		dst[n-1] = uint8((3*ln + lf + 2) >> 2)
 	}
+}
+
+// webpFrame is the first frame of an animation.
+type webpFrame struct {
+	x, y, width, height int // its place on the canvas, and the canvas
+	still               []byte
+}
+
+// webpFirstFrame returns the first frame of an animated file, nil for a still picture (WebP container specification, ANMF).
+func webpFirstFrame(data []byte) *webpFrame {
+	if len(data) < 30 || string(data[12:16]) != "VP8X" || data[20]&2 == 0 {
+		return nil
+	}
+	u24 := func(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
+	f := &webpFrame{width: u24(data[24:]) + 1, height: u24(data[27:]) + 1}
+	for at := 12; at+8 <= len(data); {
+		size := int(binary.LittleEndian.Uint32(data[at+4:]))
+		if size < 0 || size > len(data)-at-8 {
+			return nil
+		}
+		body := data[at+8 : at+8+size]
+		if string(data[at:at+4]) == "ANMF" && size > 16 {
+			f.x, f.y = 2*u24(body), 2*u24(body[3:])
+			// As a file of its own, with a header that speaks of transparency where the frame has an ALPH chunk.
+			head := []byte("RIFF\x00\x00\x00\x00WEBP")
+			if string(body[16:20]) == "ALPH" {
+				head = append(head, "VP8X\x0a\x00\x00\x00\x10\x00\x00\x00"...)
+				head = append(append(head, body[6:9]...), body[9:12]...)
+			}
+			f.still = append(head, body[16:]...)
+			binary.LittleEndian.PutUint32(f.still[4:], uint32(len(f.still)-8))
+			return f
+		}
+		at += 8 + size + size&1
+	}
+	return nil
+}
+
+// decode puts the frame on the canvas, which is black and transparent.
+func (f *webpFrame) decode() (*RGB, error) {
+	m, err := decodeWebP(f.still)
+	if err != nil {
+		return nil, err
+	}
+	if m.Width == f.width && m.Height == f.height {
+		return m, nil
+	}
+	if m.Width+f.x > f.width || m.Height+f.y > f.height {
+		return nil, errors.New("a frame that leaves its canvas")
+	}
+	out := m.crop(-f.x, -f.y, f.width, f.height, nil)
+	out.Alpha = make([]uint8, f.width*f.height)
+	for y := range m.Height {
+		row := out.Alpha[(y+f.y)*f.width+f.x:][:m.Width]
+		for x := range row {
+			row[x] = 255
+			if m.Alpha != nil {
+				row[x] = m.Alpha[y*m.Width+x]
+			}
+		}
+	}
+	return out, nil
+}
+
+// webpConfig reads the size, of an animation that of its canvas.
+func webpConfig(r io.Reader) (image.Config, error) {
+	head := make([]byte, 30)
+	n, err := io.ReadFull(r, head)
+	if err == nil && string(head[12:16]) == "VP8X" && head[20]&2 != 0 {
+		u24 := func(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
+		return image.Config{Width: u24(head[24:]) + 1, Height: u24(head[27:]) + 1, ColorModel: color.NRGBAModel}, nil
+	}
+	return webp.DecodeConfig(io.MultiReader(bytes.NewReader(head[:n]), r))
 }
