@@ -169,7 +169,11 @@ func (c *Checkpoint) addWeights(f *os.File, shown, name string, check func([]*Te
 		return err
 	}
 	c.files = append(c.files, src)
-	tensors, err := c.readWeights(src)
+	var tensors []*Tensor
+	err = Guard(func() (err error) {
+		tensors, err = c.readWeights(src)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -304,6 +308,10 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, readError(shown, err)
+	}
 	most := c.opts.MaxFile
 	if most <= 0 {
 		most = DefaultMaxFile
@@ -318,7 +326,7 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 	sum := sha256.Sum256(data)
 	name = path.Clean(name)
 	c.mu.Lock()
-	c.side[name] = File{Path: shown, Name: name, Size: int64(len(data)), hash: hex.EncodeToString(sum[:])}
+	c.side[name] = File{Path: shown, Name: name, Size: int64(len(data)), hash: hex.EncodeToString(sum[:]), info: info}
 	c.mu.Unlock()
 	return data, nil
 }

@@ -27,6 +27,8 @@ var (
 	ErrShape = errors.New("bad shape")
 	// ErrOffsets: tensors that overlap, leave holes (room to hide a payload) or pass the end of their file or storage.
 	ErrOffsets = errors.New("bad offsets")
+	// ErrChanged: a file was cut short, written to or replaced while it was read, so that values of two versions are mixed.
+	ErrChanged = errors.New("changed")
 	// ErrIndex: an index and its shards disagree about which tensors there are.
 	ErrIndex = errors.New("index mismatch")
 	// ErrEscape: a name that leads out of the checkpoint's folder: ../, an absolute path, a symbolic link.

@@ -17,6 +17,7 @@ type file struct {
 	path   string // as shown to the user
 	name   string // relative to the checkpoint's folder, with slashes
 	size   int64
+	info   os.FileInfo // when it was opened
 	f      *os.File
 	mapped mmap.MMap // nil when read with ReadAt
 	closed atomic.Bool
@@ -38,10 +39,11 @@ func openFile(f *os.File, path, name string, noMmap bool) (*file, error) {
 		f.Close()
 		return nil, &Error{Kind: ErrRead, File: path, Msg: "is not a regular file"}
 	}
-	s := &file{path: path, name: name, size: info.Size(), f: f}
+	s := &file{path: path, name: name, size: info.Size(), info: info, f: f}
 	if !noMmap && s.size > 0 && int64(int(s.size)) == s.size {
 		if m, err := mmap.Map(f, mmap.RDONLY, 0); err == nil {
 			s.mapped = m
+			mappings.add(s)
 		}
 	}
 	return s, nil
@@ -55,6 +57,7 @@ func (s *file) close() error {
 	defer s.use.Unlock()
 	var err error
 	if s.mapped != nil {
+		mappings.remove(s)
 		err = s.mapped.Unmap()
 	}
 	if e := s.f.Close(); err == nil {
@@ -83,12 +86,10 @@ func (s *file) read(p []byte, off int64) error {
 		copy(p, s.mapped[off:])
 		return nil
 	}
-	if _, err := s.f.ReadAt(p, off); err != nil {
-		kind := ErrRead
-		if err == io.EOF {
-			kind = ErrTruncated // the file shrank since it was opened
-		}
-		return &Error{Kind: kind, File: s.path, Msg: "cannot be read", Cause: err}
+	if _, err := s.f.ReadAt(p, off); err == io.EOF {
+		return s.shrunk()
+	} else if err != nil {
+		return &Error{Kind: ErrRead, File: s.path, Msg: "cannot be read", Cause: err}
 	}
 	return nil
 }
@@ -112,9 +113,14 @@ func (s *file) sha256() (string, error) {
 		h := sha256.New()
 		const chunk = 1 << 20
 		var buf []byte
-		for off := int64(0); off < s.size && s.hashErr == nil; off += chunk {
-			s.hashErr = s.hashChunk(h, off, min(chunk, s.size-off), &buf)
-		}
+		s.hashErr = Guard(func() error {
+			for off := int64(0); off < s.size; off += chunk {
+				if err := s.hashChunk(h, off, min(chunk, s.size-off), &buf); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if s.hashErr != nil {
 			return
 		}

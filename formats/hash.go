@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"os"
 	"path/filepath"
 	"sort"
 	"sync"
@@ -14,6 +15,7 @@ type File struct {
 
 	src  *file  // weights: hashed when asked for
 	hash string // small files: hashed when they were read
+	info os.FileInfo
 }
 
 // SHA256 gives the hash of the file's bytes in hexadecimal. Weights are read through for it, once.

@@ -33,7 +33,7 @@ func (t *Tensor) fail(kind error, format string, args ...any) error {
 }
 
 // Bytes gives all values as they are in the file: little-endian, row-major. The slice may be a view of read-only memory that
-// Close takes away: it must not be written to.
+// Close takes away: it must not be written to, and is read under a Guard.
 func (t *Tensor) Bytes() ([]byte, error) {
 	if t.step == nil {
 		return t.src.bytes(t.off, int64(t.ByteLen()))
@@ -41,7 +41,7 @@ func (t *Tensor) Bytes() ([]byte, error) {
 	t.src.use.RLock()
 	defer t.src.use.RUnlock()
 	p := make([]byte, t.ByteLen())
-	return p, t.gather(p, 0)
+	return p, Guard(func() error { return t.gather(p, 0) })
 }
 
 // window is how many bytes are fetched at a time where the file is not mapped.
@@ -51,6 +51,10 @@ var windows = sync.Pool{New: func() any { return new([window]byte) }}
 
 // each calls use with consecutive pieces of the values' bytes, from element off on, n elements in all.
 func (t *Tensor) each(off, n int, use func(src []byte, at int)) error {
+	return Guard(func() error { return t.pieces(off, n, use) })
+}
+
+func (t *Tensor) pieces(off, n int, use func(src []byte, at int)) error {
 	if off < 0 || n < 0 || off > t.n-n {
 		return t.fail(ErrShape, "values %d to %d were asked for, it has %d", off, off+n, t.n)
 	}
@@ -125,7 +129,8 @@ func (t *Tensor) Float32s(dst []float32, off int) error {
 	if t.DType == F32 && t.step == nil && littleEndian && len(dst) > 0 && off >= 0 && off <= t.n-len(dst) {
 		t.src.use.RLock()
 		defer t.src.use.RUnlock()
-		return t.src.read(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), t.off+int64(4*off)) // no detour
+		p := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst))
+		return Guard(func() error { return t.src.read(p, t.off+int64(4*off)) }) // no detour
 	}
 	var bad error
 	err := t.each(off, len(dst), func(src []byte, at int) {

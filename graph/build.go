@@ -132,10 +132,17 @@ func (b *Builder) Weight(kind Kind, name string, shape ...int) *Weight {
 	return b.Derived(kind, name, e)
 }
 
-// Derived returns a weight of another expression than a single tensor.
+// Derived returns a weight of another expression than a single tensor, the same object each time. A name stands for one
+// weight.
 func (b *Builder) Derived(kind Kind, name string, e Expr) *Weight {
 	if w := b.weights[name]; w != nil {
+		if w.Kind != kind || w.Expr != e {
+			b.Fail(fmt.Errorf("weight %s: it is %s of kind %s, and %s of kind %s", name, w.Expr, w.Kind, e, kind))
+		}
 		return w
+	}
+	if err := exprError(e); err != nil {
+		b.Fail(fmt.Errorf("weight %s: %w", name, err))
 	}
 	w := &Weight{Name: name, Kind: kind, Expr: e}
 	b.weights[name] = w

@@ -38,16 +38,6 @@ type Weight struct {
 // Shape returns the weight's shape.
 func (w *Weight) Shape() Shape { return w.Expr.Shape() }
 
-// Expr is an expression over the tensors of a checkpoint. Expressions hold no data (but for computed tables); Eval reads
-// and computes.
-type Expr interface {
-	Shape() Shape
-	// Eval returns the value in row-major order. It may be a view of the checkpoint's memory: callers must not change it.
-	Eval() ([]float32, error)
-	// String prints the expression over source names.
-	String() string
-}
-
 // Quantized is a weight as integers and scales, as a converted folder holds it. Its value is the dequantized one.
 type Quantized struct {
 	Dims   Shape // [N, K], or [O, KH, KW, I] with N = O and K the rest
@@ -70,3 +60,5 @@ func (q *Quantized) Eval() ([]float32, error) {
 }
 
 func (q *Quantized) String() string { return q.Scheme.String() }
+
+func (q *Quantized) identity() any { return q }

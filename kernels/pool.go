@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ type Pool struct {
 	pending atomic.Int64 // helpers that have not finished the task
 	workers []poolWorker
 	done    chan struct{}
-	waiting atomic.Bool // Run sleeps until it hears from done
+	waiting atomic.Bool         // Run sleeps until it hears from done
+	fault   atomic.Pointer[any] // the first memory fault of a task's parts
 }
 
 // partRange is the parts that a worker begins with.
@@ -73,7 +75,8 @@ func NewPool(threads int) *Pool {
 // Threads returns the number of workers.
 func (p *Pool) Threads() int { return p.threads }
 
-// Run does all parts of a task and returns when they are done.
+// Run does all parts of a task and returns when they are done. Where a part reads memory that the system cannot give (a
+// mapped file that was cut short), the fault panics here, whichever worker met it: see [runtime/debug.SetPanicOnFault].
 func (p *Pool) Run(parts int, t Task) {
 	if parts <= 0 {
 		return
@@ -103,6 +106,9 @@ func (p *Pool) Run(parts int, t Task) {
 		}
 	}
 	p.task = nil
+	if f := p.fault.Swap(nil); f != nil {
+		panic(*f)
+	}
 }
 
 // await looks at a condition for a while, and returns whether it came true.
@@ -125,6 +131,7 @@ func await(condition func() bool) bool {
 
 // help does parts of task after task.
 func (p *Pool) help(w *poolWorker, number int) {
+	debug.SetPanicOnFault(true)
 	for {
 		if !await(func() bool { return w.order.Load() == orderWork }) && w.order.CompareAndSwap(orderNone, orderAsleep) {
 			<-w.wake
@@ -141,11 +148,24 @@ func (p *Pool) help(w *poolWorker, number int) {
 }
 
 func (p *Pool) work(worker int) {
+	defer p.catch()
 	for i := range p.ranges {
 		r := &p.ranges[(worker+i)%len(p.ranges)]
 		for part := r.next.Add(1) - 1; part < r.end; part = r.next.Add(1) - 1 {
 			p.task.Part(int(part), worker)
 		}
+	}
+}
+
+// catch keeps a memory fault for Run. Other panics go on where they are.
+func (p *Pool) catch() {
+	switch f := recover().(type) {
+	case nil:
+	case interface{ Addr() uintptr }:
+		kept := any(f)
+		p.fault.CompareAndSwap(nil, &kept)
+	default:
+		panic(f)
 	}
 }
 

@@ -167,7 +167,7 @@ func (c *Conversion) threads() int {
 }
 
 // Write evaluates one weight at a time in each worker, quantizes and writes it; peak memory goes with the largest weight
-// and the number of workers. When ctx is cancelled or anything fails, nothing is left behind.
+// and the number of workers. When ctx is cancelled, the source changes meanwhile or anything fails, nothing is left behind.
 func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err := c.checkTarget(dst); err != nil {
 		return nil, err
@@ -204,6 +204,9 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 		return nil, err
 	}
 	if err := writeJSON(d, manifestFile, m); err != nil {
+		return nil, err
+	}
+	if err := c.Source.Checkpoint.Unchanged(); err != nil {
 		return nil, err
 	}
 	if err := d.Commit(); err != nil {

@@ -146,12 +146,9 @@ func (w *writer) write(s *scratch, i int) (int, error) {
 		n, _ := matrix(r.Shape)
 		shift = make([]float32, n)
 	}
-	if err := w.writeRow(s, i, shift); err != nil {
-		return i, err
-	}
-	for _, b := range biases {
-		if err := w.writeRow(s, b, shift); err != nil {
-			return b, err
+	for _, at := range append([]int{i}, biases...) {
+		if err := formats.Guard(func() error { return w.writeRow(s, at, shift) }); err != nil {
+			return at, err
 		}
 	}
 	return i, nil

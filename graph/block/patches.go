@@ -50,25 +50,57 @@ func (r Interpolation) Expr(table graph.Expr, before int, from, to [2]int) graph
 	if from == to {
 		return table
 	}
-	dim := table.Shape().Last()
-	shape := graph.Shape{before + to[0]*to[1], dim}
-	name := fmt.Sprintf("interpolate[%dx%d]", to[0], to[1])
-	return graph.Func(name, shape, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, shape.Len())
-		n := before * dim
-		copy(out, v[0][:n])
-		k := kernels.Resize{Batch: 1, Height: from[0], Width: from[1], Channels: dim, OutHeight: to[0], OutWidth: to[1],
-			Filter: kernels.Bicubic, AlignCorners: r.AlignCorners, Antialias: r.Antialias}
-		if r.Bilinear {
-			k.Filter = kernels.Bilinear
+	return graph.Apply(resizedPositions{r, before, from, to}, table)
+}
+
+var _ = graph.RegisterExpr(resizedPositions{})
+
+// resizedPositions is the value of [Interpolation.Expr].
+type resizedPositions struct {
+	Interpolation
+	Before   int
+	From, To [2]int
+}
+
+func (o resizedPositions) Infer(args []graph.Shape) (graph.Shape, error) {
+	for _, grid := range [][2]int{o.From, o.To} {
+		if err := checkGrid(grid); err != nil {
+			return nil, err
 		}
-		if r.Offset != 0 {
-			k.ScaleH = (float64(to[0]) + r.Offset) / float64(from[0])
-			k.ScaleW = (float64(to[1]) + r.Offset) / float64(from[1])
+	}
+	if len(args) != 1 || len(args[0]) != 2 || o.Before < 0 || args[0][0] != o.Before+o.From[0]*o.From[1] {
+		return nil, fmt.Errorf("the table does not hold %d positions and a grid of %d x %d", o.Before, o.From[0], o.From[1])
+	}
+	return graph.Shape{o.Before + o.To[0]*o.To[1], args[0][1]}, nil
+}
+
+func (o resizedPositions) Eval(args []*graph.Tensor) ([]float32, error) {
+	dim := args[0].Shape[1]
+	out := make([]float32, (o.Before+o.To[0]*o.To[1])*dim)
+	n := o.Before * dim
+	copy(out, args[0].Data[:n])
+	k := kernels.Resize{Batch: 1, Height: o.From[0], Width: o.From[1], Channels: dim, OutHeight: o.To[0], OutWidth: o.To[1],
+		Filter: kernels.Bicubic, AlignCorners: o.AlignCorners, Antialias: o.Antialias}
+	if o.Bilinear {
+		k.Filter = kernels.Bilinear
+	}
+	if o.Offset != 0 {
+		k.ScaleH = (float64(o.To[0]) + o.Offset) / float64(o.From[0])
+		k.ScaleW = (float64(o.To[1]) + o.Offset) / float64(o.From[1])
+	}
+	k.Run(out[n:], args[0].Data[n:])
+	return out, nil
+}
+
+// checkGrid refuses grids that no picture has.
+func checkGrid(grid [2]int) error {
+	const most = 1 << 14
+	for _, n := range grid {
+		if n < 1 || n > most {
+			return fmt.Errorf("a grid of %d x %d patches: expected 1 to %d", grid[0], grid[1], most)
 		}
-		k.Run(out[n:], v[0][n:])
-		return out, nil
-	}, table)
+	}
+	return nil
 }
 
 // Positions is a table of learned positions of a grid of patches.

@@ -52,13 +52,29 @@ func (a *AxialAngles) Check() error {
 
 // Expr returns the angles [patches, 1, HeadDim / 2], row by row. Arithmetic is float32's, as the originals'.
 func (a *AxialAngles) Expr() graph.Expr {
-	shape := graph.Shape{a.Grid[0] * a.Grid[1], 1, a.HeadDim / 2}
-	return graph.Func("angles", shape, func([][]float32) ([]float32, error) {
-		if a.Normalised {
-			return a.normalised(), nil
-		}
-		return a.plain(), nil
-	})
+	return graph.Apply(patchAngles{*a})
+}
+
+var _ = graph.RegisterExpr(patchAngles{}, learnedAngles{}, turnTable{})
+
+// patchAngles is the value of [AxialAngles.Expr].
+type patchAngles struct{ AxialAngles }
+
+func (o patchAngles) Infer(args []graph.Shape) (graph.Shape, error) {
+	if err := checkGrid(o.Grid); err != nil {
+		return nil, err
+	}
+	if err := o.Check(); err != nil || len(args) != 0 || o.HeadDim > 1<<16 {
+		return nil, fmt.Errorf("heads of %d channels, %d arguments", o.HeadDim, len(args))
+	}
+	return graph.Shape{o.Grid[0] * o.Grid[1], 1, o.HeadDim / 2}, nil
+}
+
+func (o patchAngles) Eval([]*graph.Tensor) ([]float32, error) {
+	if o.Normalised {
+		return o.normalised(), nil
+	}
+	return o.plain(), nil
 }
 
 // plain are EVA's: place times frequency.
@@ -113,58 +129,90 @@ func (a *AxialAngles) normalised() []float32 {
 // MixedAngles are those of learned frequencies of both axes, by layer and head (timm's rope_type mixed): freqs is
 // [2, depth, heads, head dim / 2], the value [patches, heads, head dim / 2]. With xy the first frequencies are the columns'.
 func MixedAngles(freqs graph.Expr, layer int, grid [2]int, xy bool) graph.Expr {
-	s := freqs.Shape()
-	depth, heads, half := s[1], s[2], s[3]
-	shape := graph.Shape{grid[0] * grid[1], heads, half}
-	return graph.Func(fmt.Sprintf("angles[%d]", layer), shape, func(v [][]float32) ([]float32, error) {
-		size := heads * half
-		fx := v[0][layer*size:][:size]
-		fy := v[0][(depth+layer)*size:][:size]
-		if !xy {
-			fx, fy = fy, fx
-		}
-		out := make([]float32, 0, shape.Len())
-		for y := range grid[0] {
-			for x := range grid[1] {
-				for i := range size {
-					out = append(out, float32(x)*fx[i]+float32(y)*fy[i])
-				}
+	return graph.Apply(learnedAngles{layer, grid, xy}, freqs)
+}
+
+// learnedAngles is the value of [MixedAngles].
+type learnedAngles struct {
+	Layer int
+	Grid  [2]int
+	XY    bool
+}
+
+func (o learnedAngles) Infer(args []graph.Shape) (graph.Shape, error) {
+	if err := checkGrid(o.Grid); err != nil {
+		return nil, err
+	}
+	if len(args) != 1 || len(args[0]) != 4 || args[0][0] != 2 || o.Layer < 0 || o.Layer >= args[0][1] {
+		return nil, fmt.Errorf("expected frequencies [2, layers, heads, d/2] with a layer %d", o.Layer)
+	}
+	return graph.Shape{o.Grid[0] * o.Grid[1], args[0][2], args[0][3]}, nil
+}
+
+func (o learnedAngles) Eval(args []*graph.Tensor) ([]float32, error) {
+	s := args[0].Shape
+	size := s[2] * s[3]
+	fx, fy := args[0].Data[o.Layer*size:][:size], args[0].Data[(s[1]+o.Layer)*size:][:size]
+	if !o.XY {
+		fx, fy = fy, fx
+	}
+	out := make([]float32, 0, o.Grid[0]*o.Grid[1]*size)
+	for y := range o.Grid[0] {
+		for x := range o.Grid[1] {
+			for i := range size {
+				out = append(out, float32(x)*fx[i]+float32(y)*fy[i])
 			}
 		}
-		return out, nil
-	}, freqs)
+	}
+	return out, nil
 }
 
 // RotaryTable makes the tables, called name_cos and name_sin, of angles [tokens, heads or 1, dim / 2], each for the two
 // channels of a pair: [still + tokens, heads or 1, dim]. The still tokens before (class, registers) do not turn.
 func RotaryTable(b *graph.Builder, name string, angles graph.Expr, still int, interleaved bool) Rotary {
-	table := func(suffix string, f func(float64) float64) *graph.Node {
-		return b.Value(b.Derived(graph.Position, name+suffix, turns(angles, still, interleaved, f)))
+	table := func(suffix string, sine bool) *graph.Node {
+		return b.Value(b.Derived(graph.Position, name+suffix, graph.Apply(turnTable{still, interleaved, sine}, angles)))
 	}
-	return Rotary{Cos: table("_cos", math.Cos), Sin: table("_sin", math.Sin), Interleaved: interleaved}
+	return Rotary{Cos: table("_cos", false), Sin: table("_sin", true), Interleaved: interleaved}
 }
 
-func turns(angles graph.Expr, still int, interleaved bool, f func(float64) float64) graph.Expr {
-	s := angles.Shape()
+// turnTable takes the cosine or sine of angles [tokens, heads, d/2], each for the two channels of a pair, with rows of angle 0 for
+// the still tokens before: [Still + tokens, heads, d].
+type turnTable struct {
+	Still             int
+	Interleaved, Sine bool
+}
+
+func (o turnTable) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 1 || len(args[0]) != 3 || o.Still < 0 || o.Still > 1<<16 {
+		return nil, fmt.Errorf("expected angles [tokens, heads, d/2]")
+	}
+	a := args[0]
+	return graph.Shape{o.Still + a[0], a[1], 2 * a[2]}, nil
+}
+
+func (o turnTable) Eval(args []*graph.Tensor) ([]float32, error) {
+	f := math.Cos
+	if o.Sine {
+		f = math.Sin
+	}
+	s := args[0].Shape
 	n, heads, half := s[0], s[1], s[2]
-	shape := graph.Shape{still + n, heads, 2 * half}
-	return graph.Func("turns", shape, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, shape.Len())
-		before := out[:still*heads*2*half]
-		for i := range before {
-			before[i] = float32(f(0))
-		}
-		for row := range n * heads {
-			to := out[len(before)+row*2*half:][:2*half]
-			for i, a := range v[0][row*half:][:half] {
-				x := float32(f(float64(a)))
-				if interleaved {
-					to[2*i], to[2*i+1] = x, x
-				} else {
-					to[i], to[i+half] = x, x
-				}
+	out := make([]float32, (o.Still+n)*heads*2*half)
+	before := out[:o.Still*heads*2*half]
+	for i := range before {
+		before[i] = float32(f(0))
+	}
+	for row := range n * heads {
+		to := out[len(before)+row*2*half:][:2*half]
+		for i, a := range args[0].Data[row*half:][:half] {
+			x := float32(f(float64(a)))
+			if o.Interleaved {
+				to[2*i], to[2*i+1] = x, x
+			} else {
+				to[i], to[i+half] = x, x
 			}
 		}
-		return out, nil
-	}, angles)
+	}
+	return out, nil
 }

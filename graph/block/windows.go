@@ -63,9 +63,8 @@ func (w Windows) With(b *graph.Builder, bias, like *graph.Node) With {
 // [B * windows, heads, N, N].
 func (w Windows) masked(b *graph.Builder, bias, like *graph.Node) *graph.Node {
 	op := w.op()
-	n := w.Size * w.Size
 	name := fmt.Sprintf("window_mask[%dx%d,%d,%d]", op.H, op.W, w.Size, w.Shift)
-	mask := graph.Func("windowMask", graph.Shape{op.Count(), 1, n, n}, func([][]float32) ([]float32, error) { return windowMask(op), nil })
+	mask := graph.Apply(shiftMask{op})
 	sum := b.Value(b.Derived(graph.Position, name, mask))
 	if bias != nil {
 		sum = b.Add(bias, sum)
@@ -74,7 +73,24 @@ func (w Windows) masked(b *graph.Builder, bias, like *graph.Node) *graph.Node {
 	return b.Rearrange(sum, "b w h q k -> (b w) h q k")
 }
 
-func windowMask(op graph.Windows) []float32 {
+var _ = graph.RegisterExpr(shiftMask{}, windowBias{})
+
+// shiftMask is the mask of shifted windows, [windows, 1, N, N].
+type shiftMask struct{ graph.Windows }
+
+func (o shiftMask) Infer(args []graph.Shape) (graph.Shape, error) {
+	if err := checkGrid([2]int{o.H, o.W}); err != nil {
+		return nil, err
+	}
+	if len(args) != 0 || o.Size < 1 || o.Size > o.H || o.Size > o.W || o.H%o.Size != 0 || o.W%o.Size != 0 || o.Shift < 0 || o.Shift >= o.Size {
+		return nil, fmt.Errorf("windows of %d shifted by %d on a map of %d x %d", o.Size, o.Shift, o.H, o.W)
+	}
+	n := o.Size * o.Size
+	return graph.Shape{o.Count(), 1, n, n}, nil
+}
+
+func (o shiftMask) Eval([]*graph.Tensor) ([]float32, error) {
+	op := o.Windows
 	n := op.Size * op.Size
 	region := func(at, size int) int {
 		switch {
@@ -100,24 +116,38 @@ func windowMask(op graph.Windows) []float32 {
 			}
 		}
 	}
-	return mask
+	return mask, nil
 }
 
 // RelativeBias is the relative position bias [1, heads, N, N] of the N = size^2 tokens of a window, called name, out of a table
 // [(2 size - 1)^2, heads] of the differences of rows and columns (Swin Transformer, equation 4).
 func RelativeBias(b *graph.Builder, name, table string, size, heads int) *graph.Node {
-	side, n := 2*size-1, size*size
-	e := graph.Func("relativePositions", graph.Shape{1, heads, n, n}, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, heads*n*n)
-		for i := range n {
-			for j := range n {
-				row := (i/size-j/size+size-1)*side + i%size - j%size + size - 1
-				for head := range heads {
-					out[(head*n+i)*n+j] = v[0][row*heads+head]
-				}
+	side := 2*size - 1
+	e := graph.Apply(windowBias{size}, b.Tensor(table, side*side, heads))
+	return b.Value(b.Derived(graph.Position, name, e))
+}
+
+// windowBias is the value of [RelativeBias].
+type windowBias struct{ Size int }
+
+func (o windowBias) Infer(args []graph.Shape) (graph.Shape, error) {
+	if o.Size < 1 || o.Size > 1<<10 || len(args) != 1 || len(args[0]) != 2 || args[0][0] != (2*o.Size-1)*(2*o.Size-1) {
+		return nil, fmt.Errorf("the table does not hold the differences of windows of %d", o.Size)
+	}
+	n := o.Size * o.Size
+	return graph.Shape{1, args[0][1], n, n}, nil
+}
+
+func (o windowBias) Eval(args []*graph.Tensor) ([]float32, error) {
+	size, n, heads := o.Size, o.Size*o.Size, args[0].Shape[1]
+	out := make([]float32, heads*n*n)
+	for i := range n {
+		for j := range n {
+			row := (i/size-j/size+size-1)*(2*size-1) + i%size - j%size + size - 1
+			for head := range heads {
+				out[(head*n+i)*n+j] = args[0].Data[row*heads+head]
 			}
 		}
-		return out, nil
-	}, b.Tensor(table, side*side, heads))
-	return b.Value(b.Derived(graph.Position, name, e))
+	}
+	return out, nil
 }

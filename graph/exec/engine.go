@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -86,7 +87,12 @@ func cached[T any](e *Engine, k packKey, pack func() (T, error)) (T, error) {
 		p.forms[k] = one
 	}
 	p.mu.Unlock()
-	one.once.Do(func() { one.form, one.err = pack() })
+	one.once.Do(func() {
+		one.err = formats.Guard(func() (err error) {
+			one.form, err = pack()
+			return err
+		})
+	})
 	form, _ := one.form.(T)
 	return form, one.err
 }
@@ -193,6 +199,10 @@ func (e *Engine) compiled(feeds map[string]*graph.Tensor, fetch []string) (*Prog
 }
 
 func (e *Engine) execute(ctx context.Context, p *Program) error {
+	return formats.Guard(func() error { return e.steps(ctx, p) }) // float weights are read where they lie in the file
+}
+
+func (e *Engine) steps(ctx context.Context, p *Program) error {
 	done := ctx.Done()
 	for _, s := range p.steps {
 		select {

@@ -3,7 +3,6 @@ package models
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/pipeline"
@@ -231,8 +230,6 @@ func clapProjection(b *graph.Builder, x *graph.Node, stem string, in, out int, a
 
 // scaledBy multiplies by the exponential of a stored scalar.
 func scaledBy(b *graph.Builder, x *graph.Node, name string) *graph.Node {
-	scale := graph.Func("exp", graph.Shape{1}, func(v [][]float32) ([]float32, error) {
-		return []float32{float32(math.Exp(float64(v[0][0])))}, nil
-	}, b.Tensor(name, 1))
+	scale := graph.ExpExpr(b.Tensor(name, 1))
 	return b.Mul(x, b.Value(b.Derived(graph.Scalar, "exp("+name+")", scale)))
 }

@@ -245,36 +245,67 @@ func (h *htsat) block(b *graph.Builder, x *graph.Node, name string, height, widt
 // bias is the relative position bias [1, heads, N, N] of the N = window^2 tokens of a window.
 func (h *htsat) bias(b *graph.Builder, name string, window, heads int) *graph.Node {
 	side := 2*window - 1
-	n := window * window
 	table := b.Tensor(name+".attention.self.relative_position_bias_table", side*side, heads)
-	e := graph.Func("relativePositions", graph.Shape{1, heads, n, n}, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, heads*n*n)
-		for i := range n {
-			for j := range n {
-				row := (i/window-j/window+window-1)*side + i%window - j%window + window - 1
-				for head := range heads {
-					out[(head*n+i)*n+j] = v[0][row*heads+head]
-				}
+	return b.Value(b.Derived(graph.Position, name+".relative_position_bias", graph.Apply(relativePositions{window}, table)))
+}
+
+var _ = graph.RegisterExpr(relativePositions{}, windowMask{})
+
+// relativePositions looks up, for each pair of the N = Window^2 tokens of a window, the bias of their distance in both
+// directions (Liu et al. 2021, Swin Transformer, section 3.2). Arguments: table [(2 Window - 1)^2, heads]. The value is
+// [1, heads, N, N].
+type relativePositions struct{ Window int }
+
+func (o relativePositions) Infer(args []graph.Shape) (graph.Shape, error) {
+	const most = 1 << 12
+	side := 2*o.Window - 1
+	if o.Window < 1 || o.Window > most || len(args) != 1 || len(args[0]) != 2 || args[0][0] != side*side {
+		return nil, fmt.Errorf("the table is not one of windows of %d", o.Window)
+	}
+	n := o.Window * o.Window
+	return graph.Shape{1, args[0][1], n, n}, nil
+}
+
+func (o relativePositions) Eval(args []*graph.Tensor) ([]float32, error) {
+	table, heads := args[0].Data, args[0].Shape[1]
+	n, side := o.Window*o.Window, 2*o.Window-1
+	out := make([]float32, heads*n*n)
+	for i := range n {
+		for j := range n {
+			row := (i/o.Window-j/o.Window+o.Window-1)*side + i%o.Window - j%o.Window + o.Window - 1
+			for head := range heads {
+				out[(head*n+i)*n+j] = table[row*heads+head]
 			}
 		}
-		return out, nil
-	}, table)
-	return b.Value(b.Derived(graph.Position, name+".relative_position_bias", e))
+	}
+	return out, nil
 }
 
 // masked adds to the bias what keeps tokens from attending to those that the shift has wrapped in from the other end of the
 // map, -100 as the originals have it: [B*windows, heads, N, N].
 func (h *htsat) masked(b *graph.Builder, bias *graph.Node, cut graph.Windows, like *graph.Node) *graph.Node {
 	name := fmt.Sprintf("window_mask[%dx%d,%d,%d]", cut.H, cut.W, cut.Size, cut.Shift)
-	n := cut.Size * cut.Size
-	mask := graph.Func("windowMask", graph.Shape{cut.Count(), 1, n, n}, func([][]float32) ([]float32, error) { return windowMask(cut), nil })
-	sum := b.Add(bias, b.Value(b.Derived(graph.Position, name, mask)))
+	sum := b.Add(bias, b.Value(b.Derived(graph.Position, name, graph.Apply(windowMask{cut}))))
 	sum = b.Op(graph.Expand{Axis: 0}, nil, b.Rearrange(sum, "w h q k -> 1 w h q k"), like)
 	return b.Rearrange(sum, "b w h q k -> (b w) h q k")
 }
 
 // windowMask is -100 where two tokens of a window come from different ends of the map, [windows, 1, N, N].
-func windowMask(cut graph.Windows) []float32 {
+type windowMask struct{ graph.Windows }
+
+func (o windowMask) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 0 {
+		return nil, fmt.Errorf("takes no arguments")
+	}
+	n := o.Size * o.Size
+	if _, err := o.Windows.Infer([]graph.Shape{{1, o.H * o.W, 1}}, nil); err != nil {
+		return nil, err
+	}
+	return graph.Shape{o.Count(), 1, n, n}, nil
+}
+
+func (o windowMask) Eval([]*graph.Tensor) ([]float32, error) {
+	cut := o.Windows
 	n := cut.Size * cut.Size
 	region := func(at, size int) int {
 		switch {
@@ -300,7 +331,7 @@ func windowMask(cut graph.Windows) []float32 {
 			}
 		}
 	}
-	return mask
+	return mask, nil
 }
 
 // merge joins 2 x 2 tokens and halves their channels.

@@ -29,22 +29,43 @@ func (r interpolation) expr(table graph.Expr, prefix int, from, to [2]int) graph
 	if from == to {
 		return table
 	}
-	dim := table.Shape().Last()
-	shape := graph.Shape{prefix + to[0]*to[1], dim}
-	name := fmt.Sprintf("interpolate[%dx%d]", to[0], to[1])
-	return graph.Func(name, shape, func(v [][]float32) ([]float32, error) {
-		out := make([]float32, shape.Len())
-		n := prefix * dim
-		copy(out, v[0][:n])
-		k := kernels.Resize{Batch: 1, Height: from[0], Width: from[1], Channels: dim, OutHeight: to[0], OutWidth: to[1],
-			Filter: kernels.Bicubic, AlignCorners: r.AlignCorners, Antialias: r.Antialias}
-		if r.Offset != 0 {
-			k.ScaleH = (float64(to[0]) + r.Offset) / float64(from[0])
-			k.ScaleW = (float64(to[1]) + r.Offset) / float64(from[1])
+	return graph.Apply(interpolate{r, prefix, from, to}, table)
+}
+
+var _ = graph.RegisterExpr(interpolate{})
+
+// interpolate is the value of [interpolation.expr].
+type interpolate struct {
+	interpolation
+	Prefix   int
+	From, To [2]int
+}
+
+func (o interpolate) Infer(args []graph.Shape) (graph.Shape, error) {
+	for _, grid := range [][2]int{o.From, o.To} {
+		if err := checkGrid(grid); err != nil {
+			return nil, err
 		}
-		k.Run(out[n:], v[0][n:])
-		return out, nil
-	}, table)
+	}
+	if len(args) != 1 || len(args[0]) != 2 || o.Prefix < 0 || args[0][0] != o.Prefix+o.From[0]*o.From[1] {
+		return nil, fmt.Errorf("the table does not hold %d positions and a grid of %d x %d", o.Prefix, o.From[0], o.From[1])
+	}
+	return graph.Shape{o.Prefix + o.To[0]*o.To[1], args[0][1]}, nil
+}
+
+func (o interpolate) Eval(args []*graph.Tensor) ([]float32, error) {
+	dim := args[0].Shape[1]
+	out := make([]float32, (o.Prefix+o.To[0]*o.To[1])*dim)
+	n := o.Prefix * dim
+	copy(out, args[0].Data[:n])
+	k := kernels.Resize{Batch: 1, Height: o.From[0], Width: o.From[1], Channels: dim, OutHeight: o.To[0], OutWidth: o.To[1],
+		Filter: kernels.Bicubic, AlignCorners: o.AlignCorners, Antialias: o.Antialias}
+	if o.Offset != 0 {
+		k.ScaleH = (float64(o.To[0]) + o.Offset) / float64(o.From[0])
+		k.ScaleW = (float64(o.To[1]) + o.Offset) / float64(o.From[1])
+	}
+	k.Run(out[n:], args[0].Data[n:])
+	return out, nil
 }
 
 // squareGrid returns the sides of a square grid of n positions, zeros if n is no square.

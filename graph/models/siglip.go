@@ -149,9 +149,7 @@ func (c *siglipConfig) build(im *Import, b *graph.Builder, hasVision, hasText bo
 
 // scaledSimilarity is image text^T exp(logit_scale), plus logit_bias.
 func scaledSimilarity(b *graph.Builder, image, text *graph.Node, bias bool) *graph.Node {
-	scale := b.Value(b.Derived(graph.Scalar, "exp(logit_scale)", graph.Func("exp", graph.Shape{1}, func(v [][]float32) ([]float32, error) {
-		return []float32{float32(math.Exp(float64(v[0][0])))}, nil
-	}, b.Tensor("logit_scale", 1))))
+	scale := b.Value(b.Derived(graph.Scalar, "exp(logit_scale)", graph.ExpExpr(b.Tensor("logit_scale", 1))))
 	logits := b.Mul(b.MatMulT(image, text), scale)
 	if bias {
 		logits = b.Add(logits, b.Parameter(graph.Scalar, "logit_bias", 1))

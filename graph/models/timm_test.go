@@ -154,13 +154,8 @@ func TestAngles(t *testing.T) {
 		}},
 	} {
 		for _, rotateHalf := range []bool{false, true} {
-			tower := &vitTower{vitArgs: c.args, prefixTokens: 2}
-			tower.RotateHalf = rotateHalf
-			angles := tower.axialAngles(grid, 8)
-			if c.args.RotaryType == "dinov3" {
-				angles = tower.normalisedAngles(grid, 8)
-			}
-			table := tower.angleTable(graph.Values("angles", angles, 15, 1, 4), 1, 8, math.Sin)
+			tower := &vitTower{vitArgs: c.args}
+			table := graph.Apply(turns{Prefix: 2, Half: rotateHalf, Sine: true}, tower.patchAngles(grid, 8))
 			v, err := table.Eval()
 			if err != nil {
 				t.Fatal(err)
