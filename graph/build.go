@@ -102,9 +102,15 @@ func (b *Builder) Input(name string, dims ...int) *Node {
 	return b.Name(b.Op(Input{Dims: dims}, nil), name)
 }
 
-// OptionalInput adds an input of like's shape that counts as full of value where it is not given.
+// OptionalInput adds an input that counts as full of value where it is not given. It has the shape of like, or of like's first
+// axes, if dims are fewer: a mask [B, R] of features [B, R, D].
 func (b *Builder) OptionalInput(name string, like *Node, value float32, dims ...int) *Node {
-	return b.InputOr(name, b.Op(FillLike{value}, nil, like), dims...)
+	fill := FillLike{Value: value}
+	g := &Graph{names: map[string]*Node{"": like}, order: []string{""}}
+	if s := g.ExampleShapes()[like]; len(s) > len(dims) {
+		fill.Axes = len(dims)
+	}
+	return b.InputOr(name, b.Op(fill, nil, like), dims...)
 }
 
 // InputOr adds an input that is computed as alt where it is not given.
@@ -126,10 +132,17 @@ func (b *Builder) Weight(kind Kind, name string, shape ...int) *Weight {
 	return b.Derived(kind, name, e)
 }
 
-// Derived returns a weight of another expression than a single tensor.
+// Derived returns a weight of another expression than a single tensor, the same object each time. A name stands for one
+// weight.
 func (b *Builder) Derived(kind Kind, name string, e Expr) *Weight {
 	if w := b.weights[name]; w != nil {
+		if w.Kind != kind || w.Expr != e {
+			b.Fail(fmt.Errorf("weight %s: it is %s of kind %s, and %s of kind %s", name, w.Expr, w.Kind, e, kind))
+		}
 		return w
+	}
+	if err := exprError(e); err != nil {
+		b.Fail(fmt.Errorf("weight %s: %w", name, err))
 	}
 	w := &Weight{Name: name, Kind: kind, Expr: e}
 	b.weights[name] = w

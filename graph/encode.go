@@ -166,6 +166,9 @@ func (g *Graph) Check() error {
 			if w == nil {
 				continue
 			}
+			if err := exprError(w.Expr); err != nil {
+				return fmt.Errorf("graph: weight %s: %w", w.Name, err)
+			}
 			if other := weights[w.Name]; other != nil && other != w {
 				return fmt.Errorf("graph: two weights are named %q", w.Name)
 			}

@@ -1,13 +1,31 @@
 package graph
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
+	"reflect"
+	"runtime"
 	"strings"
+	"sync"
+	"weak"
 
 	"github.com/mmconv/mmconv/formats"
 )
+
+// Expr is an expression over the tensors of a checkpoint: a [Leaf], an operation on other expressions (see [Apply]) or what
+// a converted folder holds ([Quantized]). Expressions hold no data but small tables; Eval reads and computes. Equal
+// expressions are the same object: == says whether two are equal.
+type Expr interface {
+	Shape() Shape
+	// Eval returns the value in row-major order. It may be a view of the checkpoint's memory: callers must not change it.
+	Eval() ([]float32, error)
+	// String prints the expression over source names. Expressions that differ print apart, as far as the names of their
+	// tensors do.
+	String() string
+
+	identity() any // a pointer that equal expressions share
+}
 
 // Leaf is a tensor of a checkpoint.
 type Leaf struct{ Tensor *formats.Tensor }
@@ -26,54 +44,159 @@ func (l Leaf) Eval() ([]float32, error) {
 
 func (l Leaf) String() string { return l.Tensor.Name }
 
-// Values is a table that a system computes rather than reads, such as sine positions.
-func Values(label string, data []float32, shape ...int) Expr {
-	return &call{name: label, shape: shape, f: func([][]float32) ([]float32, error) { return data, nil }}
+func (l Leaf) identity() any { return l.Tensor }
+
+// ExprOp is what an expression computes from others: a small struct whose fields are its attributes, from which it is
+// written to files and read back. A system that needs a computation of its own declares it in its own file and makes it
+// known with [RegisterExpr]. One that is a [fmt.Stringer] prints all its attributes itself.
+type ExprOp interface {
+	// Infer returns the value's shape, given those of the arguments, or an error where they do not fit. Where it returns
+	// none, Eval must not panic.
+	Infer(args []Shape) (Shape, error)
+	// Eval computes the value from those of the arguments, which it must not change but may return parts of.
+	Eval(args []*Tensor) ([]float32, error)
 }
 
-// Func is an expression of others: f gets their values, which it must not change, and returns that of the given shape.
-// Name says what it computes, for people.
-func Func(name string, shape Shape, f func(args [][]float32) ([]float32, error), args ...Expr) Expr {
-	return &call{name, shape, f, args}
+var exprOps = map[string]reflect.Type{}
+
+// RegisterExpr makes operations of expressions known to the reader of weights; each file that declares some calls it.
+func RegisterExpr(list ...ExprOp) (none struct{}) {
+	for _, op := range list {
+		name := exprName(op)
+		if exprOps[name] != nil {
+			panic("graph: two operations of expressions are named " + name)
+		}
+		exprOps[name] = reflect.TypeOf(op)
+	}
+	return none
 }
 
-type call struct {
-	name  string
-	shape Shape
-	f     func([][]float32) ([]float32, error)
+func exprName(op ExprOp) string { return reflect.TypeOf(op).Name() }
+
+// Apply returns the expression of an operation on others. Where they do not fit, it is one without a shape whose value is
+// the error; [Builder.Derived] and [Graph.Check] report it.
+func Apply(op ExprOp, args ...Expr) Expr {
+	e, err := apply(op, args)
+	if err != nil {
+		return &illFormed{err}
+	}
+	return e
+}
+
+func apply(op ExprOp, args []Expr) (Expr, error) {
+	shapes := make([]Shape, len(args))
+	for i, a := range args {
+		if err := exprError(a); err != nil {
+			return nil, err
+		}
+		shapes[i] = a.Shape()
+	}
+	attrs, err := json.Marshal(op)
+	if err != nil {
+		return nil, fmt.Errorf("expression %s: %w", exprName(op), err)
+	}
+	e := &applied{op: op, attrs: string(attrs), args: args}
+	if e.shape, err = op.Infer(shapes); err != nil {
+		return nil, fmt.Errorf("expression %s of shapes %v: %w", e.label(), shapes, err)
+	}
+	return intern(e), nil
+}
+
+// applied is an operation on other expressions.
+type applied struct {
+	op    ExprOp
+	attrs string // the operation's, as JSON
 	args  []Expr
+	shape Shape
 }
 
-func (c *call) Shape() Shape { return c.shape }
+// interned holds the expressions that are in use, so that equal ones are one object. It keeps none of them alive.
+var interned = struct {
+	sync.Mutex
+	known map[exprKey]weak.Pointer[applied]
+}{known: map[exprKey]weak.Pointer[applied]{}}
 
-func (c *call) Eval() ([]float32, error) {
-	values := make([][]float32, len(c.args))
-	for i, a := range c.args {
+type exprKey [sha256.Size]byte
+
+func intern(e *applied) *applied {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s%s", exprName(e.op), e.attrs)
+	for _, a := range e.args {
+		fmt.Fprintf(h, ",%p", a.identity())
+	}
+	k := exprKey(h.Sum(nil))
+	interned.Lock()
+	defer interned.Unlock()
+	if old := interned.known[k].Value(); old != nil {
+		return old
+	}
+	interned.known[k] = weak.Make(e)
+	runtime.AddCleanup(e, func(k exprKey) {
+		interned.Lock()
+		defer interned.Unlock()
+		if interned.known[k].Value() == nil { // else an equal expression has been made since
+			delete(interned.known, k)
+		}
+	}, k)
+	return e
+}
+
+func (e *applied) Shape() Shape { return e.shape }
+
+func (e *applied) Eval() ([]float32, error) {
+	args := make([]*Tensor, len(e.args))
+	for i, a := range e.args {
 		v, err := a.Eval()
 		if err != nil {
 			return nil, err
 		}
-		values[i] = v
+		args[i] = &Tensor{a.Shape(), v}
 	}
-	out, err := c.f(values)
+	out, err := e.op.Eval(args)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c, err)
+		return nil, fmt.Errorf("%s: %w", e, err)
 	}
-	if len(out) != c.shape.Len() {
-		return nil, fmt.Errorf("%s: %d values for shape %v", c, len(out), c.shape)
+	if len(out) != e.shape.Len() {
+		return nil, fmt.Errorf("%s: %d values for shape %v", e, len(out), e.shape)
 	}
 	return out, nil
 }
 
-func (c *call) String() string {
-	if len(c.args) == 0 {
-		return c.name
+// label prints the operation with its attributes.
+func (e *applied) label() string {
+	if s, ok := e.op.(fmt.Stringer); ok {
+		return s.String()
 	}
-	parts := make([]string, len(c.args))
-	for i, a := range c.args {
+	return exprName(e.op) + strings.TrimSuffix(e.attrs, "{}")
+}
+
+func (e *applied) String() string {
+	if len(e.args) == 0 {
+		return e.label()
+	}
+	parts := make([]string, len(e.args))
+	for i, a := range e.args {
 		parts[i] = a.String()
 	}
-	return c.name + "(" + strings.Join(parts, ", ") + ")"
+	return e.label() + "(" + strings.Join(parts, ", ") + ")"
+}
+
+func (e *applied) identity() any { return e }
+
+// illFormed stands for an expression whose arguments do not fit.
+type illFormed struct{ err error }
+
+func (e *illFormed) Shape() Shape             { return nil }
+func (e *illFormed) Eval() ([]float32, error) { return nil, e.err }
+func (e *illFormed) String() string           { return e.err.Error() }
+func (e *illFormed) identity() any            { return e }
+
+// exprError returns why an expression is ill-formed, nil if it is not.
+func exprError(e Expr) error {
+	if e, ok := e.(*illFormed); ok {
+		return e.err
+	}
+	return nil
 }
 
 // Leaves returns the checkpoint tensors that an expression reads.
@@ -81,7 +204,7 @@ func Leaves(e Expr) []*formats.Tensor {
 	switch e := e.(type) {
 	case Leaf:
 		return []*formats.Tensor{e.Tensor}
-	case *call:
+	case *applied:
 		var all []*formats.Tensor
 		for _, a := range e.args {
 			all = append(all, Leaves(a)...)
@@ -89,189 +212,4 @@ func Leaves(e Expr) []*formats.Tensor {
 		return all
 	}
 	return nil
-}
-
-// ConcatExpr joins expressions along the outermost axis.
-func ConcatExpr(parts ...Expr) Expr {
-	shape := parts[0].Shape().With(0, 0)
-	for _, p := range parts {
-		shape[0] += p.Shape()[0]
-	}
-	return Func("concat", shape, func(v [][]float32) ([]float32, error) { return slices.Concat(v...), nil }, parts...)
-}
-
-// SliceExpr keeps elements start to end of the outermost axis.
-func SliceExpr(x Expr, start, end int) Expr {
-	s := x.Shape()
-	row := s[1:].Len()
-	return Func(fmt.Sprintf("slice[%d:%d]", start, end), s.With(0, end-start), func(v [][]float32) ([]float32, error) {
-		return v[0][start*row : end*row], nil
-	}, x)
-}
-
-// ReshapeExpr gives the elements another shape of as many.
-func ReshapeExpr(x Expr, shape ...int) Expr {
-	if x.Shape().Equal(shape) {
-		return x
-	}
-	return Func("reshape"+Shape(shape).String(), shape, func(v [][]float32) ([]float32, error) { return v[0], nil }, x)
-}
-
-// RearrangeExpr reorders axes as [Rearrange] does. The pattern must fit: it is the program's, not the user's.
-func RearrangeExpr(x Expr, pattern string, sizes map[string]int) Expr {
-	p, err := Rearrange{pattern, sizes}.Solve(x.Shape())
-	if err != nil {
-		panic(err)
-	}
-	return Func("rearrange["+pattern+"]", p.Out, func(v [][]float32) ([]float32, error) {
-		if p.Identity() {
-			return v[0], nil
-		}
-		out := make([]float32, len(v[0]))
-		p.Apply(out, v[0])
-		return out, nil
-	}, x)
-}
-
-// TransposeExpr swaps the two axes of a matrix.
-func TransposeExpr(x Expr) Expr { return RearrangeExpr(x, "a b -> b a", nil) }
-
-// ScaleExpr multiplies by a constant.
-func ScaleExpr(x Expr, by float32) Expr {
-	return Func(fmt.Sprintf("%g*", by), x.Shape(), func(v [][]float32) ([]float32, error) {
-		out := make([]float32, len(v[0]))
-		for i, a := range v[0] {
-			out[i] = a * by
-		}
-		return out, nil
-	}, x)
-}
-
-// ScaleRowsExpr multiplies row i of w (its outermost axis) by s[i].
-func ScaleRowsExpr(w, s Expr) Expr {
-	row := w.Shape()[1:].Len()
-	return Func("scaleRows", w.Shape(), func(v [][]float32) ([]float32, error) {
-		out := make([]float32, len(v[0]))
-		for i, a := range v[1] {
-			dst, src := out[i*row:(i+1)*row], v[0][i*row:(i+1)*row]
-			for j, x := range src {
-				dst[j] = x * a
-			}
-		}
-		return out, nil
-	}, w, s)
-}
-
-// ScaleColumnsExpr multiplies column j of w (its innermost axis) by s[j].
-func ScaleColumnsExpr(w, s Expr) Expr {
-	cols := w.Shape().Last()
-	return Func("scaleColumns", w.Shape(), func(v [][]float32) ([]float32, error) {
-		out := make([]float32, len(v[0]))
-		g := v[1][:cols]
-		for i := 0; i < len(out); i += cols {
-			dst, src := out[i:i+cols], v[0][i:i+cols]
-			for j, a := range g {
-				dst[j] = src[j] * a
-			}
-		}
-		return out, nil
-	}, w, s)
-}
-
-// AddExpr adds two expressions of one shape; a nil one counts as zero.
-func AddExpr(a, b Expr) Expr {
-	if a == nil {
-		return b
-	}
-	if b == nil {
-		return a
-	}
-	return Func("add", a.Shape(), func(v [][]float32) ([]float32, error) {
-		out := make([]float32, len(v[0]))
-		for i, x := range v[0] {
-			out[i] = x + v[1][i]
-		}
-		return out, nil
-	}, a, b)
-}
-
-// MulExpr multiplies two expressions of one shape elementwise.
-func MulExpr(a, b Expr) Expr {
-	return ReshapeExpr(ScaleRowsExpr(ReshapeExpr(a, a.Shape().Len()), ReshapeExpr(b, b.Shape().Len())), a.Shape()...)
-}
-
-// MatVecExpr is w v, summed in float64, w being taken as [N, the rest].
-func MatVecExpr(w, v Expr) Expr {
-	n := w.Shape()[0]
-	k := w.Shape()[1:].Len()
-	return Func("matvec", Shape{n}, func(a [][]float32) ([]float32, error) {
-		out := make([]float32, n)
-		vec := a[1]
-		for i := range out {
-			// Four sums keep the additions from waiting for each other.
-			var s [4]float64
-			row := a[0][i*k : (i+1)*k]
-			j := 0
-			for ; j+4 <= k; j += 4 {
-				s[0] += float64(row[j]) * float64(vec[j])
-				s[1] += float64(row[j+1]) * float64(vec[j+1])
-				s[2] += float64(row[j+2]) * float64(vec[j+2])
-				s[3] += float64(row[j+3]) * float64(vec[j+3])
-			}
-			for ; j < k; j++ {
-				s[0] += float64(row[j]) * float64(vec[j])
-			}
-			out[i] = float32(s[0] + s[1] + s[2] + s[3])
-		}
-		return out, nil
-	}, w, v)
-}
-
-// BatchNormExpr returns the scale and the shift that a batch norm amounts to at inference: gain / sqrt(variance + eps) and
-// bias - mean * scale. Gain and bias may be nil (1 and 0). (Ioffe and Szegedy 2015, algorithm 2.)
-func BatchNormExpr(gain, bias, mean, variance Expr, eps float64) (scale, shift Expr) {
-	args := []Expr{variance}
-	if gain != nil {
-		args = append(args, gain)
-	}
-	scale = Func("batchNormScale", variance.Shape(), func(v [][]float32) ([]float32, error) {
-		out := make([]float32, len(v[0]))
-		for i, x := range v[0] {
-			s := 1 / math.Sqrt(float64(x)+eps)
-			if len(v) == 2 {
-				s *= float64(v[1][i])
-			}
-			out[i] = float32(s)
-		}
-		return out, nil
-	}, args...)
-	return scale, AddExpr(bias, ScaleExpr(MulExpr(mean, scale), -1))
-}
-
-// WeightNormExpr is v * g / |v|, the norm being taken over all axes but axis (Salimans and Kingma 2016); g has the size
-// of that axis.
-func WeightNormExpr(g, v Expr, axis int) Expr {
-	s := v.Shape()
-	outer, n, inner := s[:axis].Len(), s[axis], s[axis+1:].Len()
-	return Func("weightNorm", s, func(a [][]float32) ([]float32, error) {
-		sum := make([]float64, n)
-		for o := range outer {
-			for i := range n {
-				for _, x := range a[1][(o*n+i)*inner:][:inner] {
-					sum[i] += float64(x) * float64(x)
-				}
-			}
-		}
-		out := make([]float32, len(a[1]))
-		for o := range outer {
-			for i := range n {
-				f := float64(a[0][i]) / math.Sqrt(sum[i])
-				src := a[1][(o*n+i)*inner:][:inner]
-				for j, x := range src {
-					out[(o*n+i)*inner+j] = float32(float64(x) * f)
-				}
-			}
-		}
-		return out, nil
-	}, g, v)
 }

@@ -42,14 +42,8 @@ func InferNode(n *Node, in []Shape) (Shape, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", describe(n), err)
 	}
-	// A file's attributes can ask for anything: no value of a model has more elements than this.
-	const most = 1 << 36
-	size := 1
-	for _, d := range s {
-		if d < 0 || d > most || size > most/max(d, 1) {
-			return nil, fmt.Errorf("%s: inputs %v give the impossible shape %v", describe(n), in, s)
-		}
-		size *= max(d, 1)
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("%s: inputs %v: %w", describe(n), in, err)
 	}
 	return s, nil
 }

@@ -104,13 +104,24 @@ func (o Expand) Infer(in, _ []Shape) (Shape, error) {
 	return in[0].With(o.Axis, in[1][o.Axis]), nil
 }
 
-// FillLike is a constant in the shape of its input: what stands for an optional input that is not given.
+// FillLike is a constant in the shape of its input, or of the first Axes axes of it: what stands for an optional input that
+// is not given.
 type FillLike struct {
 	Value float32
+	Axes  int `json:",omitempty"` // 0: all
 }
 
-// Infer keeps the shape.
-func (o FillLike) Infer(in, _ []Shape) (Shape, error) { return same(in) }
+// Infer keeps the axes.
+func (o FillLike) Infer(in, _ []Shape) (Shape, error) {
+	s, err := same(in)
+	switch {
+	case err != nil || o.Axes == 0:
+		return s, err
+	case o.Axes < 0 || o.Axes > len(s):
+		return nil, fmt.Errorf("input %v does not have %d axes", s, o.Axes)
+	}
+	return s[:o.Axes], nil
+}
 
 // TakeLike keeps the first elements of x's axis Axis, as many as like has along its axis LikeAxis, from Offset on: the
 // positions of a sequence. With Past, the size of axis 1 of a third input is added to Offset: positions behind a cache.

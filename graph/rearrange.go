@@ -71,6 +71,15 @@ func parsePattern(side string) ([][]string, error) {
 	return axes, nil
 }
 
+// String prints the pattern and the given sizes.
+func (o Rearrange) String() string {
+	s := o.Pattern
+	for _, name := range sortedKeys(o.Sizes) {
+		s += fmt.Sprintf(", %s=%d", name, o.Sizes[name])
+	}
+	return s
+}
+
 // Solve computes the permutation for an input shape.
 func (o Rearrange) Solve(in Shape) (*Permutation, error) {
 	fail := func(format string, args ...any) (*Permutation, error) {

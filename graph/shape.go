@@ -18,6 +18,19 @@ func (s Shape) Len() int {
 	return n
 }
 
+// check refuses what no value of a model can be: a file's attributes can ask for anything.
+func (s Shape) check() error {
+	const most = 1 << 36 // elements
+	size := 1
+	for _, d := range s {
+		if d < 0 || d > most || size > most/max(d, 1) {
+			return fmt.Errorf("the shape %v is impossible", s)
+		}
+		size *= max(d, 1)
+	}
+	return nil
+}
+
 // Equal reports whether both have the same axes.
 func (s Shape) Equal(t Shape) bool { return slices.Equal(s, t) }
 

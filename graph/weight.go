@@ -13,6 +13,7 @@ const (
 	Norm     Kind = "norm"      // gain or shift of a norm, a layer scale, a batch norm
 	Table    Kind = "embedding" // looked up by ids
 	Stem     Kind = "stem"      // [O, KH, KW, I] of a small first convolution, whose rounding all layers behind it amplify
+	Place    Kind = "place"     // [N, K] of a small linear layer that says where a map is read: rounding moves the place
 	Position Kind = "position"  // added by position; learned tokens and queries
 	Scalar   Kind = "scalar"    // a single number
 )
@@ -38,16 +39,6 @@ type Weight struct {
 // Shape returns the weight's shape.
 func (w *Weight) Shape() Shape { return w.Expr.Shape() }
 
-// Expr is an expression over the tensors of a checkpoint. Expressions hold no data (but for computed tables); Eval reads
-// and computes.
-type Expr interface {
-	Shape() Shape
-	// Eval returns the value in row-major order. It may be a view of the checkpoint's memory: callers must not change it.
-	Eval() ([]float32, error)
-	// String prints the expression over source names.
-	String() string
-}
-
 // Quantized is a weight as integers and scales, as a converted folder holds it. Its value is the dequantized one.
 type Quantized struct {
 	Dims   Shape // [N, K], or [O, KH, KW, I] with N = O and K the rest
@@ -70,3 +61,5 @@ func (q *Quantized) Eval() ([]float32, error) {
 }
 
 func (q *Quantized) String() string { return q.Scheme.String() }
+
+func (q *Quantized) identity() any { return q }

@@ -20,16 +20,16 @@ func foldAffine(m *Matcher, n *graph.Node) *graph.Node {
 	}
 	w, bias := p.Param(0), expr(p.Param(1))
 	scale, shift := n.Param(0), expr(n.Param(1))
+	if scale != nil && m.Shared(w) {
+		return nil
+	}
 	if scale != nil {
-		w = derived(w, w.Name, graph.ScaleRowsExpr(w.Expr, scale.Expr))
+		w = m.Changed(w, graph.ScaleRowsExpr(w.Expr, scale.Expr), w.InputMean)
 		if bias != nil {
 			bias = graph.MulExpr(bias, scale.Expr)
 		}
 	}
-	params := []*graph.Weight{w, nil}
-	if b := graph.AddExpr(bias, shift); b != nil {
-		params[1] = &graph.Weight{Name: biasName(w), Kind: graph.Bias, Expr: b}
-	}
+	params := []*graph.Weight{w, m.Bias(w, p.Param(1), graph.AddExpr(bias, shift))}
 	m.g.Forget(p)
 	return &graph.Node{Op: p.Op, Params: params, In: p.In}
 }

@@ -27,7 +27,7 @@ func parameter(w *graph.Weight) *graph.Node {
 }
 
 // constantRearrange: a reordered weight is a weight.
-func constantRearrange(_ *Matcher, n *graph.Node) *graph.Node {
+func constantRearrange(m *Matcher, n *graph.Node) *graph.Node {
 	op, ok := is[graph.Rearrange](n)
 	if !ok {
 		return nil
@@ -36,11 +36,11 @@ func constantRearrange(_ *Matcher, n *graph.Node) *graph.Node {
 	if w == nil {
 		return nil
 	}
-	return parameter(derived(w, w.Name+"["+op.Pattern+"]", graph.RearrangeExpr(w.Expr, op.Pattern, op.Sizes)))
+	return parameter(m.Derived(w.Kind, w.Name+"["+op.String()+"]", graph.RearrangeExpr(w.Expr, op.Pattern, op.Sizes)))
 }
 
 // constantSlice: a part of a weight's outermost axis is a weight.
-func constantSlice(_ *Matcher, n *graph.Node) *graph.Node {
+func constantSlice(m *Matcher, n *graph.Node) *graph.Node {
 	op, ok := is[graph.Slice](n)
 	if !ok {
 		return nil
@@ -53,11 +53,11 @@ func constantSlice(_ *Matcher, n *graph.Node) *graph.Node {
 	if err != nil || step != 1 {
 		return nil
 	}
-	return parameter(derived(w, fmt.Sprintf("%s[%d:%d]", w.Name, start, end), graph.SliceExpr(w.Expr, start, end)))
+	return parameter(m.Derived(w.Kind, fmt.Sprintf("%s[%d:%d]", w.Name, start, end), graph.SliceExpr(w.Expr, start, end)))
 }
 
 // constantLinear: W x + b of a learned query x is a weight.
-func constantLinear(_ *Matcher, n *graph.Node) *graph.Node {
+func constantLinear(m *Matcher, n *graph.Node) *graph.Node {
 	op, ok := is[graph.Linear](n)
 	if !ok || op.Act != 0 || op.Gated || len(n.In) != 1 {
 		return nil
@@ -67,29 +67,7 @@ func constantLinear(_ *Matcher, n *graph.Node) *graph.Node {
 		return nil
 	}
 	w := n.Param(0)
-	out, in := w.Shape()[0], w.Shape()[1]
-	rows := x.Shape().Rows()
-	args := []graph.Expr{w.Expr, x.Expr}
-	if b := n.Param(1); b != nil {
-		args = append(args, b.Expr)
-	}
-	shape := x.Shape().With(len(x.Shape())-1, out)
-	return parameter(derived(x, w.Name+"("+x.Name+")", graph.Func("linear", shape, func(v [][]float32) ([]float32, error) {
-		y := make([]float32, rows*out)
-		for r := range rows {
-			for o := range out {
-				sum := 0.0
-				for i, a := range v[0][o*in:][:in] {
-					sum += float64(a) * float64(v[1][r*in+i])
-				}
-				if len(v) == 3 {
-					sum += float64(v[2][o])
-				}
-				y[r*out+o] = float32(sum)
-			}
-		}
-		return y, nil
-	}, args...)))
+	return parameter(m.Derived(x.Kind, w.Name+"("+x.Name+")", graph.LinearExpr(w.Expr, x.Expr, expr(n.Param(1)))))
 }
 
 // classPosition: concat(class, patches) + positions is concat(class + positions[0], patches + positions[1:]); the first
@@ -117,8 +95,8 @@ func classPosition(m *Matcher, n *graph.Node) *graph.Node {
 		return nil
 	}
 	first := graph.ReshapeExpr(graph.SliceExpr(table.Expr, 0, tokens), 1, tokens, d)
-	moved := parameter(derived(class, class.Name+"+position", graph.AddExpr(class.Expr, first)))
-	rest := parameter(derived(table, fmt.Sprintf("%s[%d:%d]", table.Name, tokens, all), graph.SliceExpr(table.Expr, tokens, all)))
+	moved := parameter(m.Derived(class.Kind, class.Name+"+position", graph.AddExpr(class.Expr, first)))
+	rest := parameter(m.Derived(table.Kind, fmt.Sprintf("%s[%d:%d]", table.Name, tokens, all), graph.SliceExpr(table.Expr, tokens, all)))
 	sum := &graph.Node{Op: graph.Binary{Kind: graph.Add}, In: []*graph.Node{patches, rest}}
 	m.g.Forget(joined)
 	return &graph.Node{Op: cat, In: []*graph.Node{

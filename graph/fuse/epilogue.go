@@ -44,15 +44,15 @@ func fuseGate(m *Matcher, n *graph.Node) *graph.Node {
 	g, ok := is[graph.Linear](gate)
 	u, ok2 := is[graph.Linear](up)
 	if !ok || !ok2 || g.Act == 0 || g.Gated || u.Act != 0 || u.Gated || len(gate.In) != 1 || len(up.In) != 1 ||
-		gate.In[0] != up.In[0] || !m.Single(gate) || !m.Single(up) || m.shared(gate.Param(0)) || m.shared(up.Param(0)) ||
+		gate.In[0] != up.In[0] || !m.Single(gate) || !m.Single(up) || m.Shared(gate.Param(0)) || m.Shared(up.Param(0)) ||
 		!gate.Param(0).Shape().Equal(up.Param(0).Shape()) || (gate.Param(1) == nil) != (up.Param(1) == nil) {
 		return nil
 	}
 	wg, wu := gate.Param(0), up.Param(0)
-	w := &graph.Weight{Name: joinedName([]string{wg.Name, wu.Name}), Kind: graph.Matrix, Expr: graph.ConcatExpr(wg.Expr, wu.Expr)}
+	w := m.Derived(graph.Matrix, joinedName([]string{wg.Name, wu.Name}), graph.ConcatExpr(wg.Expr, wu.Expr))
 	params := []*graph.Weight{w, nil}
 	if gate.Param(1) != nil {
-		params[1] = &graph.Weight{Name: biasName(w), Kind: graph.Bias, Expr: graph.ConcatExpr(gate.Param(1).Expr, up.Param(1).Expr)}
+		params[1] = m.Bias(w, nil, graph.ConcatExpr(gate.Param(1).Expr, up.Param(1).Expr))
 	}
 	m.g.Forget(gate)
 	m.g.Forget(up)

@@ -113,10 +113,70 @@ var graphs = map[string]func(b *graph.Builder){
 		v := b.Linear(b.Act(w, kernels.ActReLU), "shared", 32, 32)
 		b.Output(v, graph.Vision, "twice") // one weight, two products
 	},
+	"two readers of one table": func(b *graph.Builder) {
+		x := b.Input("x", -1, 4, 32)
+		table := b.Parameter(graph.Position, "table", 8, 32)
+		twice := func() *graph.Node { return b.Slice(b.Parameter(graph.Position, "table", 8, 32), 0, 1, 5) }
+		y := b.Add(b.Add(x, twice()), twice())                                           // equal expressions
+		y = b.Add(b.Add(y, b.Slice(table, 0, 0, 4)), b.Slice(table, 0, 4, 0))            // others
+		y = b.Add(y, b.Rearrange(b.Slice(table, 0, 0, 4), "(h w) d -> (w h) d", "h", 2)) // one pattern,
+		y = b.Add(y, b.Rearrange(b.Slice(table, 0, 0, 4), "(h w) d -> (w h) d", "h", 4)) // two sizes
+		b.Output(b.Add(y, b.Rearrange(b.Slice(table, 0, 0, 4), "(h w) d -> (w h) d", "h", 2)), graph.Vision, "out")
+	},
+	"two products of one weight, each with an affine": func(b *graph.Builder) {
+		x := b.Input("x", -1, -2, 32)
+		h := b.Affine(b.Linear(x, "fc", 32, 32), b.Weight(graph.Norm, "gamma1", 32), b.Weight(graph.Norm, "shift1", 32))
+		h = b.Affine(b.Linear(h, "fc", 32, 32), b.Weight(graph.Norm, "gamma2", 32), nil)
+		h = b.Affine(b.Linear(h, "biased", 32, 32), nil, b.Weight(graph.Norm, "shift1", 32)) // only the bias changes
+		b.Output(b.Affine(b.Linear(h, "biased", 32, 32), nil, b.Weight(graph.Norm, "shift2", 32)), graph.Vision, "out")
+	},
+	"two norms of one gain, one weight behind both": func(b *graph.Builder) {
+		x := b.Input("x", -1, -2, 32)
+		for range 2 {
+			h := b.LayerNorm(x, "norm", 32, 1e-5)
+			h = b.Attention(b.Linear(h, "q", 32, 32), b.LinearNoBias(h, "k", 32, 32), b.Linear(h, "v", 32, 32), graph.AttentionSpec{Heads: 4, HeadDim: 8})
+			x = b.Add(x, b.Linear(h, "o", 32, 32))
+			x = b.Add(x, b.Mul(b.Act(b.LinearNoBias(x, "gate", 32, 32), kernels.ActSiLU), b.LinearNoBias(x, "up", 32, 32)))
+		}
+		b.Output(x, graph.Text, "out")
+	},
+	"one patch embedding of two images": func(b *graph.Builder) { twoImages(b, false) },
+	"two convolutions of one pixel input": func(b *graph.Builder) {
+		x := b.Rearrange(pixels(b, 3, 8), "b c h w -> b h w c")
+		s := graph.ConvSpec{In: 3, Out: 16, KH: 4, KW: 4, Stride: [2]int{4, 4}}
+		y := b.Add(norm(b, b.Conv(x, "one", s), "bn1"), norm(b, b.Conv(x, "two", s), "bn2"))
+		b.Output(b.Add(y, norm(b, b.Conv(x, "one", s), "bn2")), graph.Vision, "out")
+	},
 	"broadcast sum": func(b *graph.Builder) {
 		x, y := b.Input("x", -1, -2, 32), b.Input("y", 1, -2, 32)
 		b.Output(b.Add(b.Linear(y, "fc", 32, 32), x), graph.Vision, "out") // no residual: y has a batch of one
 	},
+}
+
+func twoImages(b *graph.Builder, reversed bool) {
+	n := pipeline.Normalize{Factor: 1.0 / 255, Mean: pipeline.CLIPMean, Std: pipeline.CLIPStd}
+	embed := func(name, stem, bias string, n pipeline.Normalize) *graph.Node {
+		x := b.Op(graph.Normalize{Normalize: n}, nil, b.Input(name, -1, 3, 8, 8))
+		s := graph.ConvSpec{In: 3, Out: 16, KH: 4, KW: 4, Stride: [2]int{4, 4}}
+		w := b.Derived(graph.Kernel, stem+".weight", graph.RearrangeExpr(b.Tensor(stem+".weight", 16, 3, 4, 4), "o i h w -> o h w i", nil))
+		return b.Op(s.Op(), []*graph.Weight{w, b.Weight(graph.Bias, bias, 16)}, b.Rearrange(x, "b c h w -> b h w c"))
+	}
+	other := n
+	other.Mean = []float64{0.1, 0.2, 0.3} // another mean, the same deviation: the scaled weights are the same numbers
+	outputs := []func(){
+		func() {
+			b.Output(b.Add(embed("pixels", "patch", "patch.bias", n), embed("pixels2", "patch", "patch.bias", n)), graph.Vision, "alike")
+		},
+		func() {
+			b.Output(b.Add(embed("pixels3", "patch", "other.bias", n), embed("pixels4", "patch", "patch.bias", other)), graph.Vision, "unlike")
+		},
+	}
+	if reversed {
+		slices.Reverse(outputs)
+	}
+	for _, output := range outputs {
+		output()
+	}
 }
 
 func pixels(b *graph.Builder, channels, size int) *graph.Node {
@@ -240,6 +300,55 @@ func TestTransformerIsFused(t *testing.T) {
 	for _, node := range graph.Sort(fused.OutputNodes()...) {
 		if a, ok := node.Op.(graph.Attention); ok && a.Scale != 1 {
 			t.Errorf("the scale %g of an attention was not folded", a.Scale)
+		}
+	}
+}
+
+// weightNames returns the names of the weights of a fused graph that hold the same checkpoint tensor.
+func weightNames(g *graph.Graph, prefix string) []string {
+	var names []string
+	for _, w := range graph.Weights(graph.Sort(g.OutputNodes()...)) {
+		if strings.HasPrefix(w.Name, prefix) {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// What becomes of a weight that several places read: equal expressions are one weight, others have names of their own that
+// do not depend on the order of readers, and a matrix is not stored twice.
+func TestSharedWeights(t *testing.T) {
+	n, fused := counts(t, build(t, graphs["two products of one weight, each with an affine"]))
+	if names := weightNames(fused, "fc.weight"); !slices.Equal(names, []string{"fc.weight"}) {
+		t.Errorf("weights %q, want the shared one alone", names)
+	}
+	if names := weightNames(fused, "biased.bias"); len(names) != 2 || n["Affine"] != 2 {
+		t.Errorf("biases %q and %d affines, want two biases of one weight and the affines that scale another", names, n["Affine"])
+	}
+
+	_, fused = counts(t, build(t, graphs["two readers of one table"]))
+	want := []string{"table[(h w) d -> (w h) d, h=2]", "table[(h w) d -> (w h) d, h=4]", "table[0:4]", "table[1:5]", "table[4:8]"}
+	for _, name := range weightNames(fused, "table") {
+		if i := slices.IndexFunc(want, func(w string) bool { return strings.HasSuffix(name, strings.TrimPrefix(w, "table")) }); i >= 0 {
+			want = slices.Delete(want, i, i+1)
+		}
+	}
+	if got := weightNames(fused, "table"); len(got) != 5 || len(want) != 0 {
+		t.Errorf("weights %q lack %q", got, want)
+	}
+
+	_, fused = counts(t, build(t, graphs["one patch embedding of two images"]))
+	names := weightNames(fused, "patch")
+	_, reversed := counts(t, build(t, func(b *graph.Builder) { twoImages(b, true) }))
+	other := weightNames(reversed, "patch")
+	slices.Sort(names)
+	slices.Sort(other)
+	if len(names) != 4 || !slices.Equal(names, other) {
+		t.Errorf("weights %q, want a kernel and a bias for each normalisation; with the outputs in another order %q", names, other)
+	}
+	for _, node := range graph.Sort(fused.OutputNodes()...) {
+		if c, ok := node.Op.(graph.Conv); ok && !c.Unsigned {
+			t.Error("the normalisation of an image was not folded")
 		}
 	}
 }

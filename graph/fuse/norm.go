@@ -37,7 +37,7 @@ func foldIntoReaders(m *Matcher, n *graph.Node) bool {
 			return false
 		}
 		// A weight that others share would have to be stored twice.
-		if w := u.Param(0); w.Kind != graph.Matrix || m.shared(w) {
+		if w := u.Param(0); w.Kind != graph.Matrix || m.Shared(w) {
 			return false
 		}
 	}
@@ -50,23 +50,8 @@ func foldIntoReaders(m *Matcher, n *graph.Node) bool {
 		if shift != nil {
 			bias = graph.AddExpr(bias, graph.MatVecExpr(w.Expr, shift.Expr))
 		}
-		u.Params = []*graph.Weight{derived(w, w.Name, scaled), nil}
-		if bias != nil {
-			u.Params[1] = &graph.Weight{Name: biasName(w), Kind: graph.Bias, Expr: bias}
-		}
+		scaledWeight := m.Changed(w, scaled, nil)
+		u.Params = []*graph.Weight{scaledWeight, m.Bias(scaledWeight, u.Param(1), bias)}
 	}
 	return true
-}
-
-// shared reports whether several nodes use a weight.
-func (m *Matcher) shared(w *graph.Weight) bool {
-	count := 0
-	for _, n := range m.g.Nodes() {
-		for _, p := range n.Params {
-			if p == w {
-				count++
-			}
-		}
-	}
-	return count > 1
 }

@@ -101,7 +101,7 @@ func Run(g *graph.Graph, o Options) (*graph.Graph, *Report, error) {
 // apply rewrites until no pattern matches and returns the number of rewrites.
 func (p *Pass) apply(g *graph.Graph) int {
 	count := 0
-	m := &Matcher{g: g, users: g.Users(), shapes: g.ExampleShapes()}
+	m := newMatcher(g)
 	for again := true; again; {
 		again = false
 		for _, n := range g.Nodes() {
@@ -113,7 +113,7 @@ func (p *Pass) apply(g *graph.Graph) int {
 				if by != n {
 					g.Replace(n, by, m.users)
 				}
-				m.users, m.shapes = g.Users(), g.ExampleShapes()
+				m.look()
 				count++
 				again = true
 				break
@@ -123,11 +123,24 @@ func (p *Pass) apply(g *graph.Graph) int {
 	return count
 }
 
-// Matcher is what patterns look at.
+// Matcher is what patterns look at, and get new weights from.
 type Matcher struct {
-	g      *graph.Graph
-	users  map[*graph.Node][]*graph.Node
-	shapes map[*graph.Node]graph.Shape
+	g       *graph.Graph
+	users   map[*graph.Node][]*graph.Node
+	shapes  map[*graph.Node]graph.Shape
+	weights weights
+}
+
+func newMatcher(g *graph.Graph) *Matcher {
+	m := &Matcher{g: g}
+	m.look()
+	return m
+}
+
+// look takes in what the graph has become.
+func (m *Matcher) look() {
+	m.users, m.shapes = m.g.Users(), m.g.ExampleShapes()
+	m.weights.look(m.g)
 }
 
 // Single reports whether a value may vanish into its only user.
@@ -161,25 +174,12 @@ func is[O graph.Op](n *graph.Node) (O, bool) {
 	return op, ok
 }
 
-// derived returns a weight of another name and expression, of the kind of w.
-func derived(w *graph.Weight, name string, e graph.Expr) *graph.Weight {
-	return &graph.Weight{Name: name, Kind: w.Kind, Expr: e}
-}
-
 // expr returns a weight's expression, nil for an absent one.
 func expr(w *graph.Weight) graph.Expr {
 	if w == nil {
 		return nil
 	}
 	return w.Expr
-}
-
-// biasName is the name of the bias that belongs to a weight.
-func biasName(w *graph.Weight) string {
-	if stem, ok := strings.CutSuffix(w.Name, ".weight"); ok {
-		return stem + ".bias"
-	}
-	return w.Name + ".bias"
 }
 
 // product reports whether a node is a product with a weight, whose rows belong to output channels.

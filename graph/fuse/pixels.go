@@ -33,16 +33,20 @@ func foldPixels(m *Matcher, n *graph.Node) *graph.Node {
 	}
 	w, bias := n.Param(0), n.Param(1)
 	gain, shift := pixelAffine(op.Normalize)
-	folded := derived(w, w.Name, graph.ScaleColumnsExpr(w.Expr, graph.Values("scale/std", gain, len(gain))))
+	if w.Shape().Last() != len(gain) {
+		return nil
+	}
 	positions := w.Shape()[1] * w.Shape()[2]
 	moved := graph.MatVecExpr(w.Expr, repeated(shift, positions))
 	// Pixels are not centred any more: what rounding does to the sum of a kernel would shift its output.
+	var mean []float32
 	for range positions {
 		for i := range gain {
-			folded.InputMean = append(folded.InputMean, -shift[i]/gain[i])
+			mean = append(mean, -shift[i]/gain[i])
 		}
 	}
-	n.Params = []*graph.Weight{folded, {Name: biasName(w), Kind: graph.Bias, Expr: graph.AddExpr(expr(bias), moved)}}
+	folded := m.Changed(w, graph.ScaleColumnsExpr(w.Expr, graph.Values("scale/std", gain, len(gain))), mean)
+	n.Params = []*graph.Weight{folded, m.Bias(folded, bias, graph.AddExpr(expr(bias), moved))}
 	conv.Unsigned = true
 	n.Op = conv
 	layout.In[0] = input

@@ -39,7 +39,7 @@ func joinInputs(m *Matcher, n *graph.Node, from int) *graph.Node {
 		}
 		p := *slot
 		op, ok := is[graph.Linear](p)
-		if !ok || op.Act != 0 || op.Gated || len(p.In) != 1 || !m.Single(p) || m.shared(p.Param(0)) {
+		if !ok || op.Act != 0 || op.Gated || len(p.In) != 1 || !m.Single(p) || m.Shared(p.Param(0)) {
 			return nil
 		}
 		if x != nil && p.In[0] != x {
@@ -61,11 +61,10 @@ func joinInputs(m *Matcher, n *graph.Node, from int) *graph.Node {
 		}
 		names = append(names, w.Name)
 	}
-	name := joinedName(names)
-	joined := &graph.Node{Op: graph.Linear{}, In: []*graph.Node{x}, Params: []*graph.Weight{
-		{Name: name, Kind: graph.Matrix, Expr: graph.ConcatExpr(weights...)}, nil}}
+	w := m.Derived(graph.Matrix, joinedName(names), graph.ConcatExpr(weights...))
+	joined := &graph.Node{Op: graph.Linear{}, In: []*graph.Node{x}, Params: []*graph.Weight{w, nil}}
 	if biased {
-		joined.Params[1] = &graph.Weight{Name: biasName(joined.Params[0]), Kind: graph.Bias, Expr: graph.ConcatExpr(biases...)}
+		joined.Params[1] = m.Bias(w, nil, graph.ConcatExpr(biases...))
 	}
 	at := 0
 	for i, p := range parts {

@@ -16,14 +16,16 @@ func foldScale(m *Matcher, n *graph.Node) *graph.Node {
 		return nil
 	}
 	q := n.In[0]
-	if op, ok := is[graph.Linear](q); !ok || op.Act != 0 || op.Gated || len(q.In) != 1 || !m.Single(q) || m.shared(q.Param(0)) {
+	if op, ok := is[graph.Linear](q); !ok || op.Act != 0 || op.Gated || len(q.In) != 1 || !m.Single(q) || m.Shared(q.Param(0)) {
 		return nil
 	}
 	w, bias := q.Param(0), q.Param(1)
-	params := []*graph.Weight{derived(w, w.Name, graph.ScaleExpr(w.Expr, at.Scale)), nil}
+	var shift graph.Expr
 	if bias != nil {
-		params[1] = derived(bias, bias.Name, graph.ScaleExpr(bias.Expr, at.Scale))
+		shift = graph.ScaleExpr(bias.Expr, at.Scale)
 	}
+	w = m.Changed(w, graph.ScaleExpr(w.Expr, at.Scale), w.InputMean)
+	params := []*graph.Weight{w, m.Bias(w, bias, shift)}
 	m.g.Forget(q)
 	q.Params = params
 	at.Scale = 1

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/mmconv/mmconv/graph"
@@ -24,8 +25,19 @@ func (p Params) Has(name string) bool { return !p.Missing[name] }
 
 // Param returns made-up values that depend on the name and the shape only.
 func (p Params) Param(name string, shape ...int) (graph.Expr, error) {
-	return graph.Func(name, shape, func([][]float32) ([]float32, error) { return values(name, shape), nil }), nil
+	return graph.Apply(madeUp{name, shape}), nil
 }
+
+var _ = graph.RegisterExpr(madeUp{})
+
+type madeUp struct {
+	Name string
+	Dims graph.Shape
+}
+
+func (o madeUp) Infer([]graph.Shape) (graph.Shape, error) { return o.Dims, nil }
+func (o madeUp) Eval([]*graph.Tensor) ([]float32, error)  { return values(o.Name, o.Dims), nil }
+func (o madeUp) String() string                           { return o.Name }
 
 func values(name string, shape graph.Shape) []float32 {
 	h := fnv.New64a()
@@ -58,10 +70,10 @@ func Feeds(t testing.TB, g *graph.Graph) map[string]*graph.Tensor {
 		}
 		x := graph.NewTensor(s...)
 		for i := range x.Data {
-			switch n.Name() {
-			case "input_ids":
+			switch {
+			case n.Name() == "input_ids":
 				x.Data[i] = float32(r.IntN(8))
-			case "pixels":
+			case strings.HasPrefix(n.Name(), "pixels"):
 				x.Data[i] = float32(r.IntN(256))
 			default:
 				x.Data[i] = float32(r.NormFloat64())

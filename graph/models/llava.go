@@ -2,16 +2,10 @@ package models
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"regexp"
-	"strconv"
 
-	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/pipeline"
-	"github.com/mmconv/mmconv/kernels"
 )
 
 // LLaVA: Visual Instruction Tuning (Liu et al., arXiv:2304.08485) with a linear projector, and Improved Baselines with
@@ -25,13 +19,7 @@ var _ = Register(&System{
 		{Name: "huggingface", Looked: "config.json with model_type llava, tensors multi_modal_projector.*", Recognise: func(im *Import) bool {
 			return im.ModelType() == "llava" && im.HasAny("*multi_modal_projector.linear_1.weight")
 		}},
-		{Name: "original", Looked: "config.json with mm_vision_tower, tensors mm_projector.*", Recognise: func(im *Import) bool {
-			var c llavaConfig
-			if !im.HasConfig("mm_vision_tower") || im.Config(&c) != nil {
-				return false
-			}
-			return c.layers() > 0 && im.HasAny("*mm_projector.*") || c.ProjectorType == "identity"
-		}},
+		{Name: "original", Looked: "config.json with mm_vision_tower or mm_hidden_size, tensors mm_projector.*", Recognise: recogniseLLaVA},
 	},
 	Build: func(im *Import) (*graph.Model, error) {
 		if im.Naming == "original" {
@@ -71,6 +59,14 @@ func selectFeatures(b *graph.Builder, layers []int, depth int, firstToken bool) 
 	if len(parts) > 1 {
 		x = b.Concat(2, parts...)
 	}
+	b.Name(x, "vision_features")
+	return b.Name(x, "selected_features")
+}
+
+// visionFeatures is the input of a projector that stands alone: what a vision tower would give it, [B, N, width].
+func visionFeatures(b *graph.Builder, width int) *graph.Node {
+	x := b.Op(graph.Input{Dims: []int{-1, -2, width}, Example: []int{2, 9, width}}, nil)
+	b.Name(x, "vision_features")
 	return b.Name(x, "selected_features")
 }
 
@@ -88,60 +84,94 @@ func featureLayers(raw json.RawMessage) ([]int, error) {
 
 // llavaTower is a vision tower: the layers behind the selected one are built too, for those who ask for them.
 type llavaTower struct {
-	depth, width, channels int
-	size                   [2]int          // height and width of the images
-	image                  *pipeline.Image // where the folder does not say
-	build                  func(b *graph.Builder, pixels *graph.Node)
+	depth, width, channels, patch int
+	last                          int             // the state that LLaVA's authors take of towers without a class token
+	classToken                    bool            // stands before the patches
+	size                          [2]int          // height and width of the images
+	image                         *pipeline.Image // where the folder does not say
+	build                         func(b *graph.Builder, pixels *graph.Node)
+}
+
+// visionSection reads vision_config into a struct that holds the defaults.
+func (im *Import) visionSection(into any) error {
+	return im.Config(&struct {
+		Vision any `json:"vision_config"`
+	}{into})
 }
 
 // llavaTower reads vision_config.
 func (im *Import) llavaTower() (*llavaTower, error) {
 	var kind struct {
-		Vision struct {
-			ModelType string `json:"model_type"`
-		} `json:"vision_config"`
+		ModelType string `json:"model_type"`
 	}
-	if err := im.Config(&kind); err != nil {
+	if err := im.visionSection(&kind); err != nil {
 		return nil, err
 	}
-	switch kind.Vision.ModelType {
-	case "", "clip_vision_model":
-		c := struct {
-			Vision clipVision `json:"vision_config"`
-		}{defaultCLIP().Vision}
-		err := im.Config(&c)
-		v := &c.Vision
-		return &llavaTower{v.Layers, v.HiddenSize, v.Channels, v.size(im), pipeline.ImageOpenAICLIP(v.ImageSize),
-			func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, "vision.") }}, err
-	case "siglip_vision_model":
-		c := struct {
-			Vision siglipVision `json:"vision_config"`
-		}{defaultSigLIP().Vision}
-		err := im.Config(&c)
-		v := &c.Vision
-		size := im.imageSize([2]int{v.ImageSize, v.ImageSize})
-		return &llavaTower{v.Layers, v.HiddenSize, v.Channels, size, pipeline.ImageSquash(v.ImageSize, v.ImageSize, pipeline.HalfMean, pipeline.HalfStd),
-			func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, size, "vision.") }}, err
-	}
-	return nil, fmt.Errorf("config: vision_config.model_type is %q; LLaVA's towers are clip_vision_model and siglip_vision_model", kind.Vision.ModelType)
+	return im.towerOf(kind.ModelType, 0, im.visionSection)
 }
 
-func buildLLaVA(im *Import) (*graph.Model, error) {
-	c := struct {
-		Text struct {
-			HiddenSize int `json:"hidden_size"`
-		} `json:"text_config"`
-		FeatureLayer json.RawMessage `json:"vision_feature_layer"`
-		Strategy     string          `json:"vision_feature_select_strategy"`
-		Act          string          `json:"projector_hidden_act"`
-		Bias         bool            `json:"multimodal_projector_bias"`
-	}{Strategy: "default", Act: "gelu", Bias: true}
-	c.Text.HiddenSize = 4096
-	if err := im.Config(&c); err != nil {
-		return nil, err
+// towerOf returns the tower of a model_type, whose configuration read fills in. layers, if not 0, is the number of layers that
+// there are tensors of, which may be less than the configuration's.
+func (im *Import) towerOf(modelType string, layers int, read func(into any) error) (*llavaTower, error) {
+	switch modelType {
+	case "", "clip_vision_model":
+		v := defaultCLIP().Vision
+		err := read(&v)
+		return im.clipTower(&v), err
+	case "siglip_vision_model":
+		v := defaultSigLIP().Vision
+		err := read(&v)
+		last := v.Layers - 1
+		if layers > 0 {
+			v.Layers = min(v.Layers, layers)
+		}
+		v.UseHead = false
+		s := im.imageSize([2]int{v.ImageSize, v.ImageSize})
+		return &llavaTower{depth: v.Layers, width: v.HiddenSize, channels: v.Channels, patch: v.PatchSize, last: last, size: s,
+			image: pipeline.ImageSquash(v.ImageSize, v.ImageSize, pipeline.HalfMean, pipeline.HalfStd),
+			build: func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, s, "vision.") }}, err
 	}
-	tower, err := im.llavaTower()
-	if err != nil {
+	return nil, fmt.Errorf("config: the vision tower's model_type is %q; LLaVA's towers are clip_vision_model and siglip_vision_model", modelType)
+}
+
+func (im *Import) clipTower(v *clipVision) *llavaTower {
+	return &llavaTower{depth: v.Layers, width: v.HiddenSize, channels: v.Channels, patch: v.PatchSize, classToken: true, size: v.size(im),
+		image: pipeline.ImageOpenAICLIP(v.ImageSize),
+		build: func(b *graph.Builder, pixels *graph.Node) { v.features(b, pixels, "vision.") }}
+}
+
+// hasTower reports whether the checkpoint holds a vision tower beside the projector.
+func (im *Import) hasTower() bool { return im.HasAny("*vision_tower.*") }
+
+// llavaHF is what the configurations of transformers' LLaVA, LLaVA-NeXT and LLaVA-OneVision have in common.
+type llavaHF struct {
+	Text struct {
+		HiddenSize int `json:"hidden_size"`
+	} `json:"text_config"`
+	FeatureLayer json.RawMessage `json:"vision_feature_layer"`
+	Strategy     string          `json:"vision_feature_select_strategy"`
+	Act          string          `json:"projector_hidden_act"`
+	Bias         bool            `json:"multimodal_projector_bias"`
+}
+
+func defaultLLaVAHF() llavaHF {
+	c := llavaHF{Strategy: "default", Act: "gelu", Bias: true}
+	c.Text.HiddenSize = 4096
+	return c
+}
+
+// llavaParts is a tower and a projector as they are built.
+type llavaParts struct {
+	b         *graph.Builder
+	tower     *llavaTower // nil: the projector stands alone
+	image     *pipeline.Image
+	projected *graph.Node // [B, patches, hidden]
+}
+
+// parts builds the tower, if the checkpoint holds one, and the projector.
+func (c *llavaHF) parts(im *Import) (*llavaParts, error) {
+	p := &llavaParts{}
+	if err := checkSizes("text_config", size{"hidden_size", c.Text.HiddenSize}); err != nil {
 		return nil, err
 	}
 	layers, err := featureLayers(c.FeatureLayer)
@@ -155,142 +185,51 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := im.imagePipeline(tower.image)
-	if err != nil {
-		return nil, err
-	}
 	// transformers 4.52 moved the parts under "model.".
-	table := Names{{"vision_model.*", "vision_tower.vision_model.*"}}
+	prefix := ""
 	if im.HasTensor("model.multi_modal_projector.linear_1.weight") {
-		table = Names{{"vision_model.*", "model.vision_tower.vision_model.*"}, {"multi_modal_projector.*", "model.multi_modal_projector.*"}}
+		prefix = "model."
 	}
+	table := Names{{"vision_model.*", prefix + "vision_tower.vision_model.*"}, {"*", prefix + "*"}}
 	im.languageModel("language_model.*", "model.language_model.*", "lm_head.weight")
 	im.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
+	im.Ignore("*vision_tower.vision_model.head.*", "SigLIP's pooling head, which LLaVA does not use")
 
-	b := graph.NewBuilder(im.Params(table, ""))
-	tower.build(b, im.pixels(b, image, tower.channels, tower.size))
-	x := selectFeatures(b, layers, tower.depth, c.Strategy == "full")
-	x = b.Name(b.LinearIf(c.Bias, x, "multi_modal_projector.linear_1", len(layers)*tower.width, c.Text.HiddenSize), "projector.linear_1")
-	x = b.LinearIf(c.Bias, b.Act(x, act), "multi_modal_projector.linear_2", c.Text.HiddenSize, c.Text.HiddenSize)
-	b.Output(x, graph.Projector, "image_features")
-	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
-}
-
-// llavaConfig is the config.json of haotian-liu/LLaVA's checkpoints.
-type llavaConfig struct {
-	HiddenSize    int    `json:"hidden_size"`
-	MMHiddenSize  int    `json:"mm_hidden_size"`
-	VisionTower   string `json:"mm_vision_tower"`
-	SelectLayer   int    `json:"mm_vision_select_layer"`
-	SelectFeature string `json:"mm_vision_select_feature"`
-	ProjectorType string `json:"mm_projector_type"`
-	AspectRatio   string `json:"image_aspect_ratio"`
-	MultiScale    bool   `json:"s2"`
-}
-
-var mlpProjector = regexp.MustCompile(`^mlp(\d+)x_gelu$`)
-
-// layers returns the number of linear layers of the projector, 0 for one that is not made of them. LLaVA-1.0 does not name
-// its type.
-func (c *llavaConfig) layers() int {
-	if c.ProjectorType == "" || c.ProjectorType == "linear" {
-		return 1
+	params := im.Params(table, "")
+	b := graph.NewBuilder(params)
+	p.b = b
+	const linear1, linear2 = "multi_modal_projector.linear_1", "multi_modal_projector.linear_2"
+	width := params.dim(linear1+".weight", 1)
+	var x *graph.Node
+	if im.hasTower() {
+		if p.tower, err = im.llavaTower(); err != nil {
+			return nil, err
+		}
+		if p.image, err = im.imagePipeline(p.tower.image); err != nil {
+			return nil, err
+		}
+		p.tower.build(b, im.pixels(b, p.image, p.tower.channels, p.tower.size))
+		x = selectFeatures(b, layers, p.tower.depth, c.Strategy == "full")
+		width = len(layers) * p.tower.width
+	} else {
+		x = visionFeatures(b, width)
 	}
-	if m := mlpProjector.FindStringSubmatch(c.ProjectorType); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		return n
-	}
-	return 0
+	x = b.Name(b.LinearIf(c.Bias, x, linear1, width, c.Text.HiddenSize), "projector.linear_1")
+	p.projected = b.LinearIf(c.Bias, b.Act(x, act), linear2, c.Text.HiddenSize, c.Text.HiddenSize)
+	return p, nil
 }
 
-func buildOriginalLLaVA(im *Import) (*graph.Model, error) {
-	c := llavaConfig{SelectLayer: -2, SelectFeature: "patch"}
+func buildLLaVA(im *Import) (*graph.Model, error) {
+	c := defaultLLaVAHF()
 	if err := im.Config(&c); err != nil {
 		return nil, err
 	}
-	if c.SelectFeature != "patch" && c.SelectFeature != "cls_patch" {
-		return nil, fmt.Errorf("config: mm_vision_select_feature is %q; expected patch or cls_patch", c.SelectFeature)
-	}
-	if c.MultiScale {
-		return nil, fmt.Errorf("config: s2 is true; towers that see an image in several scales are not supported")
-	}
-	tower, weights, err := im.visionTower(c.VisionTower)
+	p, err := c.parts(im)
 	if err != nil {
 		return nil, err
 	}
-	v := defaultCLIP().Vision
-	if tower.ModelType() == "clip" { // a model of two towers, as published
-		var whole clipConfig
-		whole, err = tower.clipConfig()
-		v = whole.Vision
-	} else {
-		err = tower.Config(&v)
-	}
-	if err != nil {
-		return nil, err
-	}
-	image, err := tower.imagePipeline(pipeline.ImageOpenAICLIP(v.ImageSize))
-	if err != nil {
-		return nil, err
-	}
-	if c.AspectRatio == "pad" {
-		image = image.WithPadSquare()
-	}
-	tower.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
-	tower.Ignore("text_model.*", "the text tower, which LLaVA does not use")
-	for _, name := range []string{"text_projection.weight", "logit_scale", "visual_projection.weight"} {
-		tower.Ignore(name, "part of the contrastive head, which LLaVA does not use")
-	}
-	im.languageModel("model.layers.*", "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
-
-	b := graph.NewBuilder(weights)
-	v.features(b, im.pixels(b, image, v.Channels, v.size(im)), "vision.")
-	x := selectFeatures(b, []int{c.SelectLayer}, v.Layers, c.SelectFeature == "cls_patch")
-
-	// The projector's tensors are in the language model's checkpoint.
-	stem := "model.mm_projector"
-	if im.HasAny("mm_projector.*") {
-		stem = "mm_projector"
-	}
-	b.Params = im.Params(nil, "")
-	in := v.HiddenSize
-	for i := range c.layers() {
-		name := stem
-		if c.ProjectorType != "" && c.ProjectorType != "linear" {
-			name = fmt.Sprintf("%s.%d", stem, 2*i) // GELUs stand between
-		}
-		if i > 0 {
-			x = b.Act(x, kernels.ActGELU)
-		}
-		x = b.Linear(x, name, in, c.HiddenSize)
-		b.Namef(x, "projector.linear_%d", i+1)
-		in = c.HiddenSize
-	}
-	b.Output(x, graph.Projector, "image_features")
-	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
-}
-
-// visionTower finds the tower that a configuration names, a folder relative to the checkpoint or a model in the Hugging
-// Face cache, and returns it with its tensors: fine-tuned towers lie in the language model's checkpoint.
-func (im *Import) visionTower(name string) (*Import, graph.Params, error) {
-	sub, err := im.SubImport(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		var c *formats.Checkpoint
-		if c, err = formats.Open("hf:"+name, formats.Options{}); err == nil {
-			sub = im.adopt(c)
-			err = sub.configErr
-		}
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("config: mm_vision_tower %q: neither a folder beside the checkpoint nor a model in the Hugging Face cache: %w", name, err)
-	}
-	const inside = "model.vision_tower.vision_tower."
-	if im.HasAny(inside + "*") {
-		sub.Ignore("*", "the language model's checkpoint holds the tower as it was fine-tuned")
-		im.Ignore(inside+"*.embeddings.position_ids", "a buffer of consecutive numbers")
-		return sub, im.Params(nil, inside), nil
-	}
-	return sub, sub.Params(nil, ""), nil
+	p.b.Output(p.projected, graph.Projector, "image_features")
+	p.b.Name(p.projected, "visual_tokens")
+	g, err := p.b.Graph()
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: p.image}}, err
 }

@@ -122,27 +122,8 @@ func (n *nfnet) grouped(x *graph.Node, stem string, stride int, groups bool) *gr
 	if n.c.GammaInAct {
 		gamma = 1
 	}
-	fan, eps := in*kh*kw, n.c.StdConvEps
-	scale := gamma / math.Sqrt(float64(fan))
-	w := graph.Func("scaledWeightStandardization", graph.Shape{out, in, kh, kw}, func(v [][]float32) ([]float32, error) {
-		std := make([]float32, len(v[0]))
-		for o := range out {
-			row := v[0][o*fan : (o+1)*fan]
-			mean, variance := 0.0, 0.0
-			for _, x := range row {
-				mean += float64(x)
-			}
-			mean /= float64(fan)
-			for _, x := range row {
-				variance += (float64(x) - mean) * (float64(x) - mean)
-			}
-			f := float64(v[1][o]) * scale / math.Sqrt(variance/float64(fan)+eps)
-			for i, x := range row {
-				std[o*fan+i] = float32((float64(x) - mean) * f)
-			}
-		}
-		return std, nil
-	}, n.Tensor(stem+".weight", out, in, kh, kw), n.Tensor(stem+".gain", out, 1, 1, 1))
+	w := graph.Apply(scaledWeightStandardization{Gamma: gamma, Eps: n.c.StdConvEps},
+		n.Tensor(stem+".weight", out, in, kh, kw), n.Tensor(stem+".gain", out, 1, 1, 1))
 	spec := graph.ConvSpec{Stride: [2]int{stride, stride}, Groups: 1, Pad: graph.Pad2((stride-1+kh-1)/2, (stride-1+kw-1)/2)}
 	if groups {
 		spec.Groups = max(1, out/in)
@@ -152,6 +133,42 @@ func (n *nfnet) grouped(x *graph.Node, stem string, stride int, groups bool) *gr
 	return n.Op(spec.Op(), []*graph.Weight{
 		n.Derived(graph.Kernel, stem+".weight", graph.RearrangeExpr(w, "o i h w -> o h w i", nil)),
 		n.Weight(graph.Bias, stem+".bias", out)}, x)
+}
+
+var _ = graph.RegisterExpr(scaledWeightStandardization{})
+
+// scaledWeightStandardization gives the weights of each output channel mean zero and variance Gamma^2 over their number,
+// times a gain (arXiv:2101.08692, section 4; timm's ScaledStdConv2d). Arguments: weight [O, ...], gain of O elements.
+type scaledWeightStandardization struct{ Gamma, Eps float64 }
+
+func (scaledWeightStandardization) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 2 || len(args[0]) == 0 || args[0].Len() == 0 || args[1].Len() != args[0][0] {
+		return nil, fmt.Errorf("expected a weight and one gain for each of its output channels")
+	}
+	return args[0], nil
+}
+
+func (o scaledWeightStandardization) Eval(args []*graph.Tensor) ([]float32, error) {
+	w := args[0].Data
+	std := make([]float32, len(w))
+	fan := args[0].Shape[1:].Len()
+	scale := o.Gamma / math.Sqrt(float64(fan))
+	for i, gain := range args[1].Data {
+		row := w[i*fan : (i+1)*fan]
+		mean, variance := 0.0, 0.0
+		for _, x := range row {
+			mean += float64(x)
+		}
+		mean /= float64(fan)
+		for _, x := range row {
+			variance += (float64(x) - mean) * (float64(x) - mean)
+		}
+		f := float64(gain) * scale / math.Sqrt(variance/float64(fan)+o.Eps)
+		for j, x := range row {
+			std[i*fan+j] = float32((float64(x) - mean) * f)
+		}
+	}
+	return std, nil
 }
 
 // activate applies the activation, with its gain where that is not in the weights, times beta.

@@ -258,8 +258,7 @@ func (c *whisperConfig) encoder(b *graph.Builder, act kernels.Activation) *graph
 	if b.Params.Has("encoder.embed_positions.weight") {
 		positions = b.Parameter(graph.Position, "encoder.embed_positions.weight", c.SourcePositions, d)
 	} else {
-		positions = b.Value(b.Derived(graph.Position, "encoder.embed_positions.weight",
-			graph.Func("sinusoids", graph.Shape{c.SourcePositions, d}, func([][]float32) ([]float32, error) { return sinusoids(c.SourcePositions, d), nil })))
+		positions = b.Value(b.Derived(graph.Position, "encoder.embed_positions.weight", graph.Apply(sinusoids{c.SourcePositions, d})))
 	}
 	x = b.Name(b.Add(x, positions), "encoder.embeddings")
 	block := whisperBlock{Dim: d, Heads: c.EncoderHeads, Hidden: c.EncoderHidden, Act: act}
@@ -349,15 +348,26 @@ func (t *whisperBlock) mlp(b *graph.Builder, x *graph.Node, name string) *graph.
 
 // sinusoids is the position table of openai/whisper's encoder, [length, channels]: sines in the first half of the
 // channels, cosines in the second, wavelengths up to 10000.
-func sinusoids(length, channels int) []float32 {
-	half := channels / 2
+type sinusoids struct{ Length, Channels int }
+
+var _ = graph.RegisterExpr(sinusoids{})
+
+func (o sinusoids) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 0 || o.Length < 0 || o.Channels < 0 || o.Channels%2 != 0 {
+		return nil, fmt.Errorf("expected an even number of channels")
+	}
+	return graph.Shape{o.Length, o.Channels}, nil
+}
+
+func (o sinusoids) Eval([]*graph.Tensor) ([]float32, error) {
+	half := o.Channels / 2
 	step := math.Log(10000) / float64(max(half-1, 1))
-	table := make([]float32, length*channels)
-	for t := range length {
+	table := make([]float32, o.Length*o.Channels)
+	for t := range o.Length {
 		for i := range half {
 			angle := float64(t) * math.Exp(-step*float64(i))
-			table[t*channels+i], table[t*channels+half+i] = float32(math.Sin(angle)), float32(math.Cos(angle))
+			table[t*o.Channels+i], table[t*o.Channels+half+i] = float32(math.Sin(angle)), float32(math.Cos(angle))
 		}
 	}
-	return table
+	return table, nil
 }

@@ -119,6 +119,8 @@ type Tiling struct {
 	MaxTiles  int      `json:"max_tiles,omitempty"`
 	Thumbnail bool     `json:"thumbnail,omitempty"`
 	Patch     int      `json:"patch,omitempty"`
+	// SingleOnly leaves the pictures of samples with several whole.
+	SingleOnly bool `json:"single_only,omitempty"`
 }
 
 // Normalize turns a byte x into (x * scale - mean) / std, per channel.

@@ -11,6 +11,8 @@ type Pipeline struct {
 	// Decode says how a decoder writes text.
 	Decode *Decode `json:"decode,omitempty"`
 	Task   *Task   `json:"task,omitempty"`
+	// Assembly says how the tokens of a picture's tiles become those of the picture; nil where each tile stands for itself.
+	Assembly *Assembly `json:"assembly,omitempty"`
 	// Files are those of the checkpoint folder that the pipeline reads (tokenizers), to be kept with a converted model.
 	Files []string `json:"files,omitempty"`
 }

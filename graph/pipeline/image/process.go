@@ -42,7 +42,7 @@ func ProcessSamples(p *pipeline.Image, samples [][]*RGB) (*Batch, error) {
 	for _, images := range samples {
 		b.Samples = append(b.Samples, len(images))
 		for _, m := range images {
-			done, err := processOne(p, m)
+			done, err := processOne(p, m, len(images) > 1)
 			if err != nil {
 				return nil, fmt.Errorf("image %d: %w", len(b.Images), err)
 			}
@@ -52,7 +52,8 @@ func ProcessSamples(p *pipeline.Image, samples [][]*RGB) (*Batch, error) {
 	return b, nil
 }
 
-func processOne(p *pipeline.Image, m *RGB) (Processed, error) {
+// processOne processes a picture, which may be one of a sample of several.
+func processOne(p *pipeline.Image, m *RGB, several bool) (Processed, error) {
 	if m.Width < 1 || m.Height < 1 || len(m.Pix) != 3*m.Width*m.Height {
 		return Processed{}, fmt.Errorf("%d bytes for %d x %d pixels", len(m.Pix), m.Width, m.Height)
 	}
@@ -60,7 +61,7 @@ func processOne(p *pipeline.Image, m *RGB) (Processed, error) {
 		m = m.Upright()
 	}
 	out := Processed{Height: m.Height, Width: m.Width, Tiles: []*RGB{m}}
-	if p.Tiling != nil {
+	if p.Tiling != nil && !(several && p.Tiling.SingleOnly) {
 		var err error
 		if out.Tiles, out.Rows, out.Columns, err = cut(m, p.Tiling); err != nil {
 			return out, err
@@ -79,6 +80,13 @@ func processOne(p *pipeline.Image, m *RGB) (Processed, error) {
 // Image returns picture i as a batch of its own.
 func (b *Batch) Image(i int) *Batch {
 	return &Batch{Pipeline: b.Pipeline, Images: b.Images[i : i+1], Samples: []int{1}}
+}
+
+// WithLayout returns the same pictures to be laid out in another way.
+func (b *Batch) WithLayout(l pipeline.ImageLayout) *Batch {
+	p := *b.Pipeline
+	p.Layout = l
+	return &Batch{Pipeline: &p, Images: b.Images, Samples: b.Samples}
 }
 
 // Sizes are the original sizes, (pictures, 2): height and width.

@@ -42,6 +42,23 @@ func cutAnyRes(m *RGB, t *pipeline.Tiling) ([]*RGB, int, int, error) {
 	return tiles, height / t.Size, width / t.Size, nil
 }
 
+// TileGrid returns the grid of tiles that a picture of that size is cut into, 0 x 0 where p does not cut pictures by their
+// size alone.
+func TileGrid(p *pipeline.Image, height, width int) (rows, columns int) {
+	if p == nil || p.Tiling == nil || p.Check() != nil || min(height, width) < 1 {
+		return 0, 0
+	}
+	t := p.Tiling
+	switch t.Kind {
+	case pipeline.TileAnyRes:
+		h, w := BestResolution(t.Pinpoints, height, width)
+		return h / t.Size, w / t.Size
+	case pipeline.TileDynamic:
+		return dynamicGrid(t, height, width)
+	}
+	return 0, 0
+}
+
 // BestResolution is LLaVA-NeXT's select_best_resolution: of the resolutions (height, width), the one in which most of the
 // picture's pixels survive, and among those the one that wastes least. Where none keeps a pixel, the first one is taken.
 func BestResolution(resolutions [][2]int, height, width int) (h, w int) {
