@@ -129,4 +129,3 @@ func TestPairRows(t *testing.T) {
 		check(t, "pairs", run1(t, graph.PairRows{}, x), graph.Shape{rows / 2, 6}, func(i []int) float64 { return float64(x.Data[i[0]*6+i[1]]) })
 	}
 }
-
