@@ -56,7 +56,7 @@ func buildCogVLM(im *Import) (*graph.Model, error) {
 	p := im.Params(nil, prefix)
 	b := graph.NewBuilder(p)
 	pipe := &pipeline.Pipeline{}
-	glu := "" // before the names of the projector's values
+	glu := ""                // before the names of the projector's values
 	var x, toMap *graph.Node // the features, and they as a map
 	alone := !p.Has("patch_embedding.proj.weight")
 	if alone {
