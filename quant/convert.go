@@ -192,10 +192,6 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.manifest(notes)
-	if err != nil {
-		return nil, err
-	}
 	table := struct {
 		Graph   *graph.Graph `json:"graph"`
 		Weights []Row        `json:"weights"`
@@ -203,6 +199,11 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err := writeJSON(d, graphFile, table); err != nil {
 		return nil, err
 	}
+	m, err := c.manifest(notes)
+	if err != nil {
+		return nil, err
+	}
+	m.Files = d.Digests()
 	if err := writeJSON(d, manifestFile, m); err != nil {
 		return nil, err
 	}
@@ -279,7 +280,7 @@ func (c *Conversion) manifest(notes []string) (*Manifest, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.Source.Files = append(m.Source.Files, SourceFile{Name: f.Name, Size: f.Size, SHA256: sum})
+		m.Source.Files = append(m.Source.Files, formats.Digest{Name: f.Name, Size: f.Size, SHA256: sum})
 	}
 	return m, nil
 }

@@ -43,19 +43,14 @@ type Manifest struct {
 	Ignored       []graph.Ignored    `json:"ignored"` // tensors of the source that are not in the model
 	Notes         []string           `json:"notes"`
 	Pipeline      *pipeline.Pipeline `json:"pipeline,omitempty"`
+	// Files are the digests of the folder's other files. Folders of older versions have none.
+	Files []formats.Digest `json:"files,omitempty"`
 }
 
 // Source is the checkpoint that a model was converted from.
 type Source struct {
-	Name  string       `json:"name"` // the folder's or file's own name, or hf:OWNER/NAME
-	Files []SourceFile `json:"files"`
-}
-
-// SourceFile is a file that was read for the conversion.
-type SourceFile struct {
-	Name   string `json:"name"` // relative to the checkpoint
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
+	Name  string           `json:"name"`  // the folder's or file's own name, or hf:OWNER/NAME
+	Files []formats.Digest `json:"files"` // that were read for the conversion
 }
 
 // Sizes are the bytes of the weights before, as the source stores the tensors that the model needs, and after.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -68,8 +71,8 @@ type weightInfo struct {
 }
 
 type inspectFlags struct {
-	config, tensors, graph, weights, cpu, raw bool
-	o                                         models.Options
+	config, tensors, graph, weights, cpu, raw, check bool
+	o                                                models.Options
 }
 
 func newInspect(a *app) *cobra.Command {
@@ -80,6 +83,7 @@ func newInspect(a *app) *cobra.Command {
 		Example: `  mmconv inspect clip-vit-base-patch32
   mmconv inspect clip-int4 --weights
   mmconv inspect hf:openai/clip-vit-base-patch32 --tensors --json
+  mmconv inspect --check clip-int8
   mmconv inspect --cpu`,
 		Args: func(c *cobra.Command, args []string) error {
 			if flags.cpu && len(args) == 0 {
@@ -87,7 +91,10 @@ func newInspect(a *app) *cobra.Command {
 			}
 			return exactly(1, "a checkpoint or a converted model")(c, args)
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if flags.check {
+				return check(a, c.Context(), args[0])
+			}
 			if flags.cpu {
 				if err := printCPU(a); err != nil || len(args) == 0 {
 					return err
@@ -106,10 +113,46 @@ func newInspect(a *app) *cobra.Command {
 	f.BoolVar(&flags.graph, "graph", false, "list the nodes of the graph")
 	f.BoolVar(&flags.weights, "weights", false, "list the weights: kind, shape, scheme, expression over the checkpoint's tensors")
 	f.BoolVar(&flags.cpu, "cpu", false, "show the processor's instruction sets and which is in use")
+	f.BoolVar(&flags.check, "check", false, "hold the files of a converted model against the digests that its manifest has of them")
 	f.BoolVar(&flags.raw, "raw", false, "do not recognise a system: files and tensors only")
 	f.StringVar(&flags.o.System, "system", "", "read a source as this system instead of recognising it")
 	imageSize(f, &flags.o.ImageSize)
 	return c
+}
+
+// checking is what inspect --check prints.
+type checking struct {
+	Path   string          `json:"path"`
+	Files  []quant.Checked `json:"files"`
+	Others []string        `json:"others,omitempty"` // files that mmconv did not write
+}
+
+func check(a *app, ctx context.Context, path string) error {
+	in := checking{Path: path}
+	var err error
+	if in.Files, in.Others, err = quant.Check(ctx, path); err != nil {
+		return err
+	}
+	var bad violated
+	err = a.print(in, func() error {
+		var rows [][]string
+		for _, f := range in.Files {
+			rows = append(rows, []string{f.Name, report.Bytes(f.Size), cmp.Or(f.Fault, "as it was written")})
+		}
+		return report.WriteRows(a.out, []string{"file", "bytes", "is"}, rows)
+	})
+	for _, name := range in.Others {
+		a.note("%s was not written by the conversion", filepath.Join(path, name))
+	}
+	for _, f := range in.Files {
+		if f.Fault != "" {
+			bad.lines = append(bad.lines, filepath.Join(path, f.Name)+": "+f.Fault)
+		}
+	}
+	if err != nil || len(bad.lines) == 0 {
+		return err
+	}
+	return bad
 }
 
 func printCPU(a *app) error {

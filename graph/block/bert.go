@@ -116,7 +116,7 @@ type BERTPass struct {
 
 // Encode runs embeddings [B, S, dim] through the layers; stem is the format of layer i's stem, usually "encoder.layer.%d".
 func (t *BERT) Encode(b *graph.Builder, x *graph.Node, stem string, pass BERTPass) *Tower {
-	out := &Tower{Embeddings: x, Hidden: []*graph.Node{x}}
+	out := newTower(x)
 	to := t.Layers
 	if pass.To > 0 {
 		to = min(to, pass.To)
