@@ -40,6 +40,8 @@ type Audio struct {
 	Mask bool `json:"attention_mask,omitempty"`
 	// Mel is the spectrogram; nil gives the waveform itself to the model.
 	Mel *Mel `json:"mel,omitempty"`
+	// Bank is the spectrogram of models that were trained on Kaldi's or NeMo's, instead.
+	Bank *Filterbank `json:"filterbank,omitempty"`
 }
 
 // AudioPad is how a clip shorter than the window is filled up.
@@ -130,6 +132,10 @@ func (a *Audio) Check() error {
 		return fmt.Errorf("padding %q and truncation %q need a window length, and there is none", a.Pad, a.Truncate)
 	case a.Truncate == TruncateFusion && (a.Mel == nil || a.Mel.BinsFirst || a.Mel.DropLast):
 		return fmt.Errorf("truncation %q needs a mel spectrogram laid out by frames", a.Truncate)
+	case a.Bank != nil && (a.Mel != nil || a.Samples != 0 || a.Truncate != TruncateHead || a.Normalize):
+		return fmt.Errorf("a filterbank takes whole clips as they are")
+	case a.Bank != nil && a.Bank.check(a.SampleRate) != nil:
+		return a.Bank.check(a.SampleRate)
 	case !finite(a.PadValue) || !finite(a.Epsilon) || a.Epsilon < 0:
 		return fmt.Errorf("padding value %g and epsilon %g: expected finite values, epsilon not negative", a.PadValue, a.Epsilon)
 	}

@@ -59,6 +59,9 @@ func ExtractBatch(p *pipeline.Audio, waves [][]float32, choices []Choices) (*Fea
 			length = max(length, len(wave))
 		}
 	}
+	if p.Bank != nil {
+		return extractBank(p, waves)
+	}
 	out := &Features{IsLonger: make([]bool, len(waves)), Shape: []int{len(waves), length}}
 	size, mask := length, length
 	if m := p.Mel; m != nil {

@@ -25,9 +25,17 @@ func melFilters(m *pipeline.Mel, rate int) []filter {
 	}
 	bins := m.FFT/2 + 1
 	fft := linspace(0, float64(rate/2), bins, round)
+	if m.Scale == pipeline.MelKaldi {
+		// The triangles are straight over mel.
+		for i := range fft {
+			fft[i] = hzToMel(fft[i], m.Scale)
+		}
+	}
 	edges := linspace(hzToMel(m.MinHz, m.Scale), hzToMel(m.MaxHz, m.Scale), m.Bins+2, round)
 	for i, mel := range edges {
-		edges[i] = melToHz(mel, m.Scale, round)
+		if m.Scale != pipeline.MelKaldi {
+			edges[i] = melToHz(mel, m.Scale, round)
+		}
 	}
 	bank := make([]filter, m.Bins)
 	for b := range bank {
@@ -80,8 +88,11 @@ const (
 var slaneyLogStep = math.Log(6.4) / 27
 
 func hzToMel(hz float64, scale pipeline.MelScale) float64 {
-	if scale == pipeline.MelHTK {
+	switch scale {
+	case pipeline.MelHTK:
 		return 2595 * math.Log10(1+hz/700)
+	case pipeline.MelKaldi:
+		return 1127 * math.Log(1+hz/700)
 	}
 	if hz < slaneyBendHz {
 		return hz / slaneyHzPerMel
