@@ -5,7 +5,7 @@ import "github.com/mmconv/mmconv/graph"
 var _ = register(&Pass{
 	Name:     "epilogue",
 	Doc:      "compute activations, gated pairs and residual sums where products are stored",
-	After:    []string{"attention", "qkv", "affine", "norm", "scale", "constants"},
+	After:    []string{"attention", "qkv", "affine", "norm", "shortcut", "scale", "constants"},
 	Patterns: []Pattern{fuseActivation, fuseGate, fuseResidual},
 })
 

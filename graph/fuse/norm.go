@@ -33,25 +33,36 @@ func foldIntoReaders(m *Matcher, n *graph.Node) bool {
 		return false
 	}
 	for _, u := range users {
-		if _, ok := is[graph.Linear](u); !ok || u.In[0] != n || len(u.In) > 1 && u.In[1] == n {
-			return false
-		}
-		// A weight that others share would have to be stored twice.
-		if w := u.Param(0); w.Kind != graph.Matrix || m.Shared(w) {
+		if !m.foldable(u, n) {
 			return false
 		}
 	}
 	for _, u := range users {
-		w, bias := u.Param(0), expr(u.Param(1))
-		scaled := w.Expr
-		if gain != nil {
-			scaled = graph.ScaleColumnsExpr(w.Expr, gain.Expr)
-		}
-		if shift != nil {
-			bias = graph.AddExpr(bias, graph.MatVecExpr(w.Expr, shift.Expr))
-		}
-		scaledWeight := m.Changed(w, scaled, nil)
-		u.Params = []*graph.Weight{scaledWeight, m.Bias(scaledWeight, u.Param(1), bias)}
+		fold(m, u, gain, shift)
 	}
 	return true
+}
+
+// foldable reports whether a node is a linear layer of x into whose weights a gain of x can go. A weight that others share
+// would have to be stored twice.
+func (m *Matcher) foldable(u, x *graph.Node) bool {
+	if _, ok := is[graph.Linear](u); !ok || u.In[0] != x || len(u.In) > 1 && u.In[1] == x {
+		return false
+	}
+	w := u.Param(0)
+	return w.Kind == graph.Matrix && !m.Shared(w)
+}
+
+// fold takes a gain and a shift of its input into the weights of a linear layer.
+func fold(m *Matcher, u *graph.Node, gain, shift *graph.Weight) {
+	w, bias := u.Param(0), expr(u.Param(1))
+	scaled := w.Expr
+	if gain != nil {
+		scaled = graph.ScaleColumnsExpr(w.Expr, gain.Expr)
+	}
+	if shift != nil {
+		bias = graph.AddExpr(bias, graph.MatVecExpr(w.Expr, shift.Expr))
+	}
+	scaledWeight := m.Changed(w, scaled, nil)
+	u.Params = []*graph.Weight{scaledWeight, m.Bias(scaledWeight, u.Param(1), bias)}
 }

@@ -9,7 +9,7 @@ import (
 var _ = register(&Pass{
 	Name:     "qkv",
 	Doc:      "compute the projections of queries, keys and values that read the same input by one product",
-	After:    []string{"attention", "norm", "scale"},
+	After:    []string{"attention", "norm", "shortcut", "scale"},
 	Patterns: []Pattern{joinProjections},
 })
 

@@ -5,7 +5,7 @@ import "github.com/mmconv/mmconv/graph"
 var _ = register(&Pass{
 	Name:     "scale",
 	Doc:      "fold the scale of attention into the projection of the queries",
-	After:    []string{"attention", "norm"},
+	After:    []string{"attention", "norm", "shortcut"},
 	Patterns: []Pattern{foldScale},
 })
 

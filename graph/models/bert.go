@@ -24,26 +24,18 @@ type bertConfig struct {
 	Pad          int     `json:"pad_token_id"`
 	Positions    string  `json:"position_embedding_type"`
 
-	plainPositions bool // BERT: positions count from 0, padding included
+	fromPad bool // RoBERTa: positions count from the padding token's id on, without padding
 }
 
 // tower builds the encoder of input_ids [B, S] under a stem ("text_model.") and names its values behind a prefix.
 func (t *bertConfig) tower(b *graph.Builder, stem, prefix string) *block.Tower {
-	act, err := activation("hidden_act", t.Act)
-	if err == nil {
-		err = checkSizes("text_config", size{"hidden_size", t.Dim}, size{"num_attention_heads", t.Heads}, size{"intermediate_size", t.Hidden},
-			size{"max_position_embeddings", t.MaxPositions}, size{"vocab_size", t.VocabSize}, size{"type_vocab_size", t.TokenTypes})
-	}
-	if err == nil && t.Positions != "" && t.Positions != "absolute" {
-		err = fmt.Errorf("config: position_embedding_type is %q; expected absolute", t.Positions)
-	}
+	m, err := t.bert("text_config")
 	ids := b.Input("input_ids", -1, -2)
 	if err != nil {
 		return block.Failed(b, err, ids)
 	}
 	mask := b.OptionalInput("attention_mask", ids, 1, -1, -2)
 	types := b.OptionalInput("token_type_ids", ids, 0, -1, -2)
-	m := t.model(act)
 	x := m.Embed(b, stem+"embeddings", block.BERTInputs{IDs: ids, Types: types})
 	tower := m.Encode(b, x, stem+"encoder.layer.%d", block.BERTPass{Self: block.With{Bias: block.HideKeys(b, mask)}})
 	b.Name(x, prefix+"embeddings")
@@ -52,12 +44,28 @@ func (t *bertConfig) tower(b *graph.Builder, stem, prefix string) *block.Tower {
 	return tower
 }
 
+// bert checks the sizes, which stand in a section of the configuration, and returns the encoder.
+func (t *bertConfig) bert(section string) (*block.BERT, error) {
+	act, err := activation("hidden_act", t.Act)
+	if err == nil {
+		err = checkSizes(section, size{"hidden_size", t.Dim}, size{"num_attention_heads", t.Heads}, size{"intermediate_size", t.Hidden},
+			size{"max_position_embeddings", t.MaxPositions}, size{"vocab_size", t.VocabSize}, size{"type_vocab_size", t.TokenTypes})
+	}
+	if err == nil && t.Positions != "" && t.Positions != "absolute" {
+		err = fmt.Errorf("config: position_embedding_type is %q; expected absolute", t.Positions)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.model(act), nil
+}
+
 // model is the architecture that the configuration describes.
 func (t *bertConfig) model(act kernels.Activation) *block.BERT {
 	m := block.NewBERT(t.Layers, t.Dim, t.Heads, t.Hidden)
 	m.Layer.Norm.Eps, m.Layer.MLP.Act = t.Eps, act
 	m.Vocabulary, m.MaxPositions, m.TokenTypes = t.VocabSize, t.MaxPositions, t.TokenTypes
-	m.FromPad, m.Pad = !t.plainPositions, t.Pad
+	m.FromPad, m.Pad = t.fromPad, t.Pad
 	return m
 }
 

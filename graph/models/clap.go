@@ -123,7 +123,7 @@ func (im *Import) clapConfig() (*clapConfig, error) {
 		ProjectionDim: 512, ProjectionAct: "relu",
 		Audio: clapAudio{Window: 8, MelBins: 64, SpecSize: 256, Hidden: 768, Depths: []int{2, 2, 6, 2}, Heads: []int{4, 8, 16, 32}, Act: "gelu", Dim: 96,
 			PatchNorm: true, QKVBias: true, MLPRatio: 4, InChannels: 1, FusionReduction: 4, Eps: 1e-5},
-		Text: bertConfig{VocabSize: 50265, Dim: 768, Layers: 12, Heads: 12, Hidden: 3072, Act: "gelu", MaxPositions: 514, TokenTypes: 1, Eps: 1e-12, Pad: 1},
+		Text: bertConfig{VocabSize: 50265, Dim: 768, Layers: 12, Heads: 12, Hidden: 3072, Act: "gelu", MaxPositions: 514, TokenTypes: 1, Eps: 1e-12, Pad: 1, fromPad: true},
 	}
 	parts := []any{c}
 	switch im.ModelType() {

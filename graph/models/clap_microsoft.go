@@ -140,7 +140,7 @@ func (im *Import) microsoftText(b *graph.Builder, c *microsoftConfig, p *pipelin
 		return nil, 0, err
 	}
 	roberta := strings.Contains(c.TextModel, "roberta")
-	t.plainPositions = !roberta
+	t.fromPad = roberta
 	class, most := "BertTokenizer", t.MaxPositions
 	if roberta {
 		class, most = "RobertaTokenizer", t.MaxPositions-t.Pad-1
