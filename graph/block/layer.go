@@ -212,6 +212,8 @@ type Transformer struct {
 	Norm   string // stem of the norm behind the last layer; "" for none
 	// Each, if given, changes layer i and what it attends with, where layers differ: windows, scales, rotations, caches.
 	Each func(i int, l *Layer, self, cross *With)
+	// After, if given, follows each layer, which is at a stem, and belongs to it: adapters.
+	After func(at string, x *graph.Node) *graph.Node
 }
 
 // Apply runs x [B, S, Dim] through the layers.
@@ -222,7 +224,10 @@ func (t *Transformer) Apply(b *graph.Builder, x *graph.Node, self, cross With) *
 		if t.Each != nil {
 			t.Each(i, &l, &s, &c)
 		}
-		x = l.Apply(b, x, fmt.Sprintf(t.Stem, i), s, c)
+		at := fmt.Sprintf(t.Stem, i)
+		if x = l.Apply(b, x, at, s, c); t.After != nil {
+			x = t.After(at, x)
+		}
 		out.Hidden = append(out.Hidden, x)
 	}
 	if out.Last = x; t.Norm != "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -206,7 +207,7 @@ func (n *nfnet) build(x *graph.Node) {
 		x = mapNamed(n.Builder, n.conv(x, "final_conv", 1), "final_conv")
 	}
 	x = mapNamed(n.Builder, n.activate(x, 1), "forward_features")
-	x = n.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, n.Rearrange(x, "b h w c -> b (h w) c"))
+	x = block.MeanOfMap(n.Builder, x)
 	n.Output(x, graph.Vision, "pooled")
 	n.Name(x, "pre_logits")
 	if n.im.HasTensor("head.fc.weight") {
@@ -284,18 +285,16 @@ func (n *nfnet) block(x *graph.Node, at string, stride int, beta float64) *graph
 // the tensors show; nil if there is none.
 func (n *nfnet) attention(x *graph.Node, stem string) *graph.Node {
 	channels := func(name string, axis int) int { return n.im.Dim(stem+name, axis) }
-	pooled := n.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, n.Rearrange(x, "b h w c -> b (h w) c"))
-	var gate *graph.Node
 	switch {
 	case n.im.HasTensor(stem + ".fc1.weight"):
-		narrow, wide := channels(".fc1.weight", 0), channels(".fc1.weight", 1)
-		gate = n.Linear(n.Act(n.Linear(pooled, stem+".fc1", wide, narrow), kernels.ActReLU), stem+".fc2", narrow, wide)
+		se := block.SE{Dim: channels(".fc1.weight", 1), Hidden: channels(".fc1.weight", 0), Act: kernels.ActReLU,
+			FC1: block.Projection{Stem: "fc1"}, FC2: block.Projection{Stem: "fc2"}}
+		return se.Apply(n.Builder, x, stem)
 	case n.im.HasTensor(stem + ".conv.weight"):
 		k := channels(".conv.weight", 2)
-		gate = n.Rearrange(n.Conv1d(n.Rearrange(pooled, "b c -> b c 1"), stem+".conv",
+		gate := n.Rearrange(n.Conv1d(n.Rearrange(block.MeanOfMap(n.Builder, x), "b c -> b c 1"), stem+".conv",
 			graph.ConvSpec{In: 1, Out: 1, KH: 1, KW: k, Pad: graph.Pad2(0, (k-1)/2), NoBias: true}), "b c 1 -> b c")
-	default:
-		return nil
+		return block.ScaleChannels(n.Builder, x, n.Act(gate, kernels.ActSigmoid))
 	}
-	return n.Mul(x, n.Rearrange(n.Act(gate, kernels.ActSigmoid), "b c -> b 1 1 c"))
+	return nil
 }
