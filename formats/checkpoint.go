@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -74,6 +75,14 @@ func Open(source string, opts Options) (*Checkpoint, error) {
 		return nil, err
 	}
 	c := newCheckpoint(source, dir, opts)
+	if name := filepath.Base(shown); strings.HasSuffix(name, ".index.json") {
+		if err := c.addChosen(&choice{index: name}); err != nil {
+			c.Close()
+			return nil, err
+		}
+		c.finish()
+		return c, nil
+	}
 	f, err := os.Open(shown)
 	if err != nil {
 		return nil, readError(shown, err)
@@ -114,6 +123,9 @@ func find(source string) (shown string, info os.FileInfo, err error) {
 		return "", nil, &Error{Kind: ErrTruncated, File: shown, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
 	}
 	if info, err = os.Stat(shown); err != nil {
+		if dir, e := hubSnapshot("hf:" + source); e == nil && errors.Is(err, fs.ErrNotExist) {
+			return "", nil, &Error{Kind: ErrNotFound, File: source, Msg: fmt.Sprintf("does not exist; it is in the Hugging Face cache (%s), where hf:%s names it", dir, source), Cause: fs.ErrNotExist}
+		}
 		return "", nil, readError(shown, err)
 	}
 	return shown, info, nil
@@ -147,9 +159,25 @@ func (c *Checkpoint) openFolder() error {
 		if c.opts.WeightsOptional {
 			return nil
 		}
-		return &Error{Kind: ErrNotFound, File: c.dir.shown, Msg: fmt.Sprintf(
-			"has no weights: looked for %s, any other .safetensors, .bin, .pt or .pth; the folder holds %s", strings.Join(preferred, ", "), some(listing))}
+		return c.noWeights(listing)
 	}
+	return c.addChosen(choice)
+}
+
+// noWeights says what a folder holds instead.
+func (c *Checkpoint) noWeights(listing []string) error {
+	msg := fmt.Sprintf("has no weights: looked for %s, any other .safetensors, .bin, .pt, .pth or .ckpt; the folder holds %s",
+		strings.Join(preferred, ", "), some(listing))
+	if foreign := foreignAmong(listing); foreign != "" {
+		msg += "; " + foreign
+	} else if name := hubNameOf(c.dir.real); name != "" {
+		msg += "; hf download " + name + " fetches the rest"
+	}
+	return &Error{Kind: ErrNotFound, File: c.dir.shown, Msg: msg}
+}
+
+// addChosen reads the headers of the files that were chosen.
+func (c *Checkpoint) addChosen(choice *choice) error {
 	c.notes = append(c.notes, choice.notes...)
 	files := choice.files
 	var weights map[string]string
@@ -165,12 +193,14 @@ func (c *Checkpoint) openFolder() error {
 		}
 		files = shardsOf(weights)
 	}
+	absent := map[string]string{} // shards that are not there, as they are shown
 	for _, name := range files {
 		f, shown, err := c.dir.open(name)
+		if choice.index != "" && (errors.Is(err, ErrNotFound) || errors.Is(err, errDangling)) {
+			absent[name] = shown
+			continue
+		}
 		if err != nil {
-			if choice.index != "" && errors.Is(err, ErrNotFound) {
-				return &Error{Kind: ErrNotFound, File: shown, Msg: fmt.Sprintf("shard is missing, %s names it (incomplete download?)", choice.index), Cause: fs.ErrNotExist}
-			}
 			return err
 		}
 		check := func([]*Tensor) error { return nil }
@@ -181,7 +211,35 @@ func (c *Checkpoint) openFolder() error {
 			return err
 		}
 	}
+	if len(absent) == len(files) && len(files) > 0 {
+		return missingShard(absent[files[0]], "", choice.index)
+	}
+	return c.addAbsent(absent, weights, choice.index)
+}
+
+// addAbsent makes the tensors of shards that are not there known by name: a model that needs none of them is none the worse.
+func (c *Checkpoint) addAbsent(absent, weights map[string]string, index string) error {
+	if len(absent) == 0 {
+		return nil
+	}
+	count := 0
+	for name, shard := range weights {
+		shown, ok := absent[shard]
+		if !ok {
+			continue
+		}
+		count++
+		if other, twice := c.tensors[name]; twice {
+			return &Error{Kind: ErrIndex, File: other.File, Tensor: name, Msg: fmt.Sprintf("is in this shard, %s says it is in %s", index, quote(shard))}
+		}
+		c.tensors[name] = &Tensor{Name: name, File: shown, fault: missingShard(shown, name, index)}
+	}
+	c.notes = append(c.notes, fmt.Sprintf("%s names %d tensors in shards that are not there: %s", index, count, some(slices.Sorted(maps.Keys(absent)))))
 	return nil
+}
+
+func missingShard(shown, tensor, index string) *Error {
+	return &Error{Kind: ErrNotFound, File: shown, Tensor: tensor, Msg: fmt.Sprintf("shard is missing, %s names it (incomplete download?)", index), Cause: fs.ErrNotExist}
 }
 
 // addWeights reads the header of a weight file, whose kind is told by its first bytes, never by its name.
@@ -221,8 +279,12 @@ func (c *Checkpoint) readWeights(src *file) ([]*Tensor, error) {
 	if err != errNotTorch {
 		return c.takeTorch(src, t, err)
 	}
-	if head, err := src.bytes(0, min(src.size, int64(len(lfsPointer)))); err == nil && string(head) == lfsPointer {
-		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: lfsAdvice}
+	head, err := src.bytes(0, min(src.size, 512))
+	if err != nil {
+		return nil, err
+	}
+	if what := foreignFile(head, src.path); what != "" {
+		return nil, &Error{Kind: ErrHeader, File: src.path, Msg: what}
 	}
 	tensors, metadata, err := readSafetensors(src)
 	maps.Copy(c.metadata, metadata)
@@ -245,6 +307,9 @@ func (c *Checkpoint) takeTorch(src *file, t *torchFile, err error) ([]*Tensor, e
 	var notes []string
 	if err == nil {
 		tensors, attributes, notes, err = flattenTorch(src, t)
+		if err == nil && len(tensors) == 0 {
+			err = tensorless(src, attributes)
+		}
 	}
 	if err != nil {
 		var e *Error
@@ -270,6 +335,12 @@ func (c *Checkpoint) takeTorch(src *file, t *torchFile, err error) ([]*Tensor, e
 }
 
 func (c *Checkpoint) finish() {
+	c.unwrap()
+	c.findPacked()
+	c.sortNames()
+}
+
+func (c *Checkpoint) sortNames() {
 	c.names = make([]string, 0, len(c.tensors))
 	for name := range c.tensors {
 		c.names = append(c.names, name)
@@ -344,6 +415,9 @@ func (c *Checkpoint) ReadFile(name string) ([]byte, error) {
 	}
 	if int64(len(data)) > most {
 		return nil, &Error{Kind: ErrLimit, File: shown, Msg: fmt.Sprintf("is larger than the limit of %d bytes for a file that is read whole", most)}
+	}
+	if bytes.HasPrefix(data, []byte(lfsPointer)) {
+		return nil, &Error{Kind: ErrHeader, File: shown, Msg: lfsAdvice}
 	}
 	sum := sha256.Sum256(data)
 	name = path.Clean(name)

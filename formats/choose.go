@@ -26,8 +26,11 @@ var preferred = []string{
 	"open_clip_pytorch_model.bin",
 }
 
-// notWeights are files of training runs and libraries that have a weight file's extension.
-var notWeights = regexp.MustCompile(`(?i)^(training_args|optimizer|scheduler|scaler|rng_state|random_states|trainer_state|optim_states|.*_optim_states).*$`)
+// The extensions of weight files.
+var (
+	safetensorsFiles = []string{".safetensors"}
+	torchFiles       = []string{".bin", ".pt", ".pth", ".ckpt"}
+)
 
 var shardName = regexp.MustCompile(`^(.+)-(\d{5})-of-(\d{5})(\.[a-z]+)$`)
 
@@ -35,7 +38,7 @@ var shardName = regexp.MustCompile(`^(.+)-(\d{5})-of-(\d{5})(\.[a-z]+)$`)
 //
 //  1. the first of the preferred names that is there;
 //  2. else, of the safetensors files: the only index, the only complete set of shards, or the only file;
-//  3. else the same of .bin, .pt and .pth files.
+//  3. else the same of .bin, .pt, .pth and .ckpt files.
 //
 // Files that are passed over are told in notes; several candidates of the same rank are an error.
 func chooseWeights(folder string, listing []string) (*choice, error) {
@@ -51,7 +54,7 @@ func chooseWeights(folder string, listing []string) (*choice, error) {
 			return c, nil
 		}
 	}
-	for _, family := range [][]string{{".safetensors"}, {".bin", ".pt", ".pth"}} {
+	for _, family := range [][]string{safetensorsFiles, torchFiles} {
 		candidates, err := group(folder, listing, family)
 		if err != nil {
 			return nil, err
@@ -136,9 +139,7 @@ func (c *choice) passOver(listing []string, chosen string) {
 	own := strings.TrimSuffix(chosen, ".index.json")
 	var other []string
 	for _, name := range listing {
-		switch path.Ext(name) {
-		case ".safetensors", ".bin", ".pt", ".pth":
-		default:
+		if !slices.Contains(safetensorsFiles, path.Ext(name)) && !slices.Contains(torchFiles, path.Ext(name)) {
 			continue
 		}
 		if name == chosen || slices.Contains(c.files, name) || notWeights.MatchString(name) {

@@ -40,7 +40,7 @@ var dtypes = [...]struct {
 // String gives the name in safetensors: "F32", "BF16", "F8_E4M3", …
 func (d DType) String() string {
 	if !d.valid() {
-		return fmt.Sprintf("DType(%d)", uint8(d))
+		return "unknown"
 	}
 	return dtypes[d].name
 }

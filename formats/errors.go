@@ -33,6 +33,8 @@ var (
 	ErrIndex = errors.New("index mismatch")
 	// ErrEscape: a name that leads out of the checkpoint's folder: ../, an absolute path, a symbolic link.
 	ErrEscape = errors.New("outside of the folder")
+	// errDangling: a symbolic link to nothing. It is not ErrNotFound, since files that may be absent are passed over then.
+	errDangling = errors.New("dangling link")
 	// ErrPickle: a pickle that names a class which is not on the allow-list, or that no honest writer makes.
 	ErrPickle = errors.New("refused pickle")
 	// ErrExists: the target of a write is there already.

@@ -51,11 +51,16 @@ func (d *folder) resolve(name string) (shown, real string, err error) {
 	name = filepath.FromSlash(path.Clean(name))
 	shown = filepath.Join(d.shown, name)
 	real, err = filepath.EvalSymlinks(filepath.Join(d.real, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		if to, e := os.Readlink(filepath.Join(d.real, name)); e == nil {
+			return shown, "", &Error{Kind: errDangling, File: shown, Msg: fmt.Sprintf("is a symbolic link to %s, which is not there (incomplete copy?)", printable(to))}
+		}
+	}
 	if err != nil {
 		return shown, "", readError(shown, err)
 	}
 	if rel, err := filepath.Rel(d.reach, real); err != nil || !filepath.IsLocal(rel) {
-		return shown, "", &Error{Kind: ErrEscape, File: shown, Msg: "is a symbolic link that leads out of the folder"}
+		return shown, "", &Error{Kind: ErrEscape, File: shown, Msg: "is a symbolic link that leads out of the folder: put the file itself there, or name what it leads to"}
 	}
 	return shown, real, nil
 }

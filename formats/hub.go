@@ -18,22 +18,37 @@ var (
 // hubCache gives the folder of the Hugging Face cache, by the rules of huggingface_hub (constants.py), and the variable that
 // decided.
 func hubCache() (dir, because string) {
-	for _, v := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} {
-		if dir := os.Getenv(v); dir != "" {
-			return dir, v
-		}
-	}
-	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return filepath.Join(dir, "hub"), "HF_HOME"
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "huggingface", "hub"), "XDG_CACHE_HOME"
-	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		home = "."
 	}
+	named := func(variable string) string {
+		dir := os.Getenv(variable)
+		if rest, ok := strings.CutPrefix(dir, "~/"); ok {
+			return filepath.Join(home, rest)
+		}
+		return dir
+	}
+	for _, v := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} {
+		if dir := named(v); dir != "" {
+			return dir, v
+		}
+	}
+	if dir := named("HF_HOME"); dir != "" {
+		return filepath.Join(dir, "hub"), "HF_HOME"
+	}
+	if dir := named("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "huggingface", "hub"), "XDG_CACHE_HOME"
+	}
 	return filepath.Join(home, ".cache", "huggingface", "hub"), "the default"
+}
+
+// hubNameOf gives OWNER/NAME of a folder in a Hugging Face cache, empty for others.
+func hubNameOf(real string) string {
+	if repo := cacheRepository(real); repo != real {
+		return strings.ReplaceAll(strings.TrimPrefix(filepath.Base(repo), "models--"), "--", "/")
+	}
+	return ""
 }
 
 // hubSnapshot finds the folder of hf:OWNER/NAME[@REVISION] in the cache. Nothing is downloaded. A revision is a branch or tag
@@ -55,7 +70,7 @@ func hubSnapshot(source string) (string, error) {
 		return "", &Error{Kind: ErrNotFound, File: source, Msg: fmt.Sprintf(format, args...)}
 	}
 	if _, err := os.Stat(repo); err != nil {
-		return missing("is not in the Hugging Face cache: looked for %s (cache folder by %s); nothing is downloaded, fetch it first with huggingface-cli download %s", repo, because, name)
+		return missing("is not in the Hugging Face cache: looked for %s (cache folder by %s); nothing is downloaded, fetch it first with hf download %s", repo, because, name)
 	}
 	snapshots, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
 	var have []string

@@ -14,10 +14,11 @@ type Tensor struct {
 	Shape []int  // row-major; empty for a single value
 	File  string // path of the file that holds it
 
-	n    int // elements
-	src  *file
-	off  int64 // of the first byte in src
-	step []int // element strides of a view that is not contiguous, else nil
+	n     int   // elements
+	fault error // why it cannot be read, or nil
+	src   *file
+	off   int64 // of the first byte in src
+	step  []int // element strides of a view that is not contiguous, else nil
 }
 
 // Len is the number of values: the product of the shape, 1 for an empty shape.
@@ -28,6 +29,10 @@ func (t *Tensor) ByteLen() int { return t.n * t.DType.Size() }
 
 func (t *Tensor) String() string { return fmt.Sprintf("%s %s %v", t.Name, t.DType, t.Shape) }
 
+// Err says why a tensor that is known by name cannot be read: its shard is not there (its shape is not known then), or its
+// values are packed in a way that is not read. nil for others.
+func (t *Tensor) Err() error { return t.fault }
+
 func (t *Tensor) fail(kind error, format string, args ...any) error {
 	return &Error{Kind: kind, File: t.File, Tensor: t.Name, Msg: fmt.Sprintf(format, args...)}
 }
@@ -35,6 +40,9 @@ func (t *Tensor) fail(kind error, format string, args ...any) error {
 // Bytes gives all values as they are in the file: little-endian, row-major. The slice may be a view of read-only memory that
 // Close takes away: it must not be written to, and is read under a Guard.
 func (t *Tensor) Bytes() ([]byte, error) {
+	if t.fault != nil {
+		return nil, t.fault
+	}
 	if t.step == nil {
 		return t.src.bytes(t.off, int64(t.ByteLen()))
 	}
@@ -55,6 +63,9 @@ func (t *Tensor) each(off, n int, use func(src []byte, at int)) error {
 }
 
 func (t *Tensor) pieces(off, n int, use func(src []byte, at int)) error {
+	if t.fault != nil {
+		return t.fault
+	}
 	if off < 0 || n < 0 || off > t.n-n {
 		return t.fail(ErrShape, "values %d to %d were asked for, it has %d", off, off+n, t.n)
 	}
@@ -126,7 +137,7 @@ func (t *Tensor) gather(p []byte, off int) error {
 // Float32s converts len(dst) values, starting at flat element off. Halves, 8-bit floats and small integers are exact, F64
 // is rounded to nearest, booleans are 0 and 1. An integer that float32 cannot hold is an error: see Int64s.
 func (t *Tensor) Float32s(dst []float32, off int) error {
-	if t.DType == F32 && t.step == nil && littleEndian && len(dst) > 0 && off >= 0 && off <= t.n-len(dst) {
+	if t.fault == nil && t.DType == F32 && t.step == nil && littleEndian && len(dst) > 0 && off >= 0 && off <= t.n-len(dst) {
 		t.src.use.RLock()
 		defer t.src.use.RUnlock()
 		p := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst))
@@ -166,7 +177,7 @@ func (t *Tensor) Int64s(dst []int64, off int) error {
 // Float32View gives the values of an F32 tensor without copying, where the file is mapped and the values are aligned; else
 // false. The same rules hold as for Bytes.
 func (t *Tensor) Float32View() ([]float32, bool) {
-	if t.DType != F32 || t.step != nil || !littleEndian {
+	if t.fault != nil || t.DType != F32 || t.step != nil || !littleEndian {
 		return nil, false
 	}
 	if t.n == 0 {

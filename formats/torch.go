@@ -52,6 +52,11 @@ func readTorchZip(f *file) (*torchFile, error) {
 		}
 	}
 	if !found {
+		for name := range members {
+			if path.Ext(name) == ".npy" {
+				return fail(ErrHeader, isNumPy)
+			}
+		}
 		return fail(ErrHeader, "is a zip archive but not PyTorch's: it holds no data.pkl")
 	}
 	if m := members[prefix+"byteorder"]; m != nil {

@@ -19,12 +19,10 @@ import (
 //  3. Else names are the keys on the way to a tensor, joined by dots; so they are inside of state dicts and of TorchScript
 //     modules, and lists count from 0.
 //
-// What training needs and a model does not (optimizers, schedulers) is left out. A prefix that PyTorch's own containers put
-// before every name is removed. Each of these is noted.
+// What training needs and a model does not (optimizers, schedulers) is left out, with a note.
 var (
-	torchWrappers   = []string{"state_dict", "model_state_dict", "model_state", "model", "module", "net"}
-	torchTraining   = []string{"optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "last_optimizer_state", "optimizer_history", "lr_scheduler", "lr_schedulers", "lr_scheduler_state_dict", "scheduler", "scheduler_state_dict", "scaler", "amp", "loss_scaler", "rng_state", "random_state", "cuda_rng_state"}
-	torchContainers = []string{"module.", "_orig_mod."} // DistributedDataParallel, torch.compile
+	torchWrappers = []string{"state_dict", "model_state_dict", "model_state", "model", "module", "net"}
+	torchTraining = []string{"optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "last_optimizer_state", "optimizer_history", "lr_scheduler", "lr_schedulers", "lr_scheduler_state_dict", "scheduler", "scheduler_state_dict", "scaler", "amp", "loss_scaler", "rng_state", "random_state", "cuda_rng_state"}
 )
 
 // Limits on walking an object, in which one part may appear many times and even contain itself.
@@ -68,16 +66,6 @@ func flattenTorch(f *file, file *torchFile) (tensors []*Tensor, attributes map[s
 	}
 	if w.budget < 0 {
 		return nil, nil, nil, w.tooLarge()
-	}
-	for _, prefix := range torchContainers {
-		if !slices.ContainsFunc(w.names, func(n string) bool { return !strings.HasPrefix(n, prefix) || n == prefix }) && len(w.names) > 0 {
-			note("every name starts with %q, which was removed", prefix)
-			for i, n := range w.names {
-				w.found[n[len(prefix):]] = w.found[n]
-				delete(w.found, n)
-				w.names[i] = n[len(prefix):]
-			}
-		}
 	}
 	for _, name := range w.names {
 		t, err := w.found[name].tensor(name)

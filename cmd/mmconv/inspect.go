@@ -54,6 +54,7 @@ type tensorInfo struct {
 	DType string `json:"dtype"`
 	Shape []int  `json:"shape"`
 	Bytes int    `json:"bytes"`
+	Fault string `json:"fault,omitempty"` // why it cannot be read
 }
 
 type nodeInfo struct {
@@ -236,7 +237,11 @@ func (in *inspection) files(c *formats.Checkpoint, flags inspectFlags) {
 func (in *inspection) addTensors(c *formats.Checkpoint) {
 	for _, name := range c.Names() {
 		t, _ := c.Tensor(name)
-		in.Tensors = append(in.Tensors, tensorInfo{t.Name, t.DType.String(), t.Shape, t.ByteLen()})
+		info := tensorInfo{Name: t.Name, DType: t.DType.String(), Shape: t.Shape, Bytes: t.ByteLen()}
+		if err := t.Err(); err != nil {
+			info.Fault = err.Error()
+		}
+		in.Tensors = append(in.Tensors, info)
 		if in.System == "" {
 			in.Bytes += int64(t.ByteLen())
 		}

@@ -237,6 +237,9 @@ func (p *NamedParams) Param(name string, shape ...int) (graph.Expr, error) {
 	if !ok {
 		return nil, fmt.Errorf("tensor %s: missing; expected shape %v", src, graph.Shape(shape))
 	}
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
 	want := slices.Clone(graph.Shape(shape))
 	if transpose && len(want) == 2 {
 		want[0], want[1] = want[1], want[0]

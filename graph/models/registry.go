@@ -92,7 +92,17 @@ func describeLeft(left []string) string {
 	return fmt.Sprintf("%d tensors have no place in this architecture: %s; the configuration may belong to another model", len(left), s)
 }
 
+// recognise finds the system of a checkpoint. Where none knows its tensors and all of them lie below "model.", as a training
+// framework stores the model beside itself, they are looked at without.
 func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
+	im, s, err := recogniseNames(c, o)
+	for errors.Is(err, ErrUnrecognised) && (c.Unprefix("model.") || c.Unprefix("module.")) {
+		im, s, err = recogniseNames(c, o)
+	}
+	return im, s, err
+}
+
+func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) {
 	type match struct {
 		sys    *System
 		naming string

@@ -169,6 +169,9 @@ func (p *bigVisionParams) tensor(name, layout string, layer int) (graph.Expr, er
 	if !ok {
 		return nil, fmt.Errorf("tensor %s: missing", p.root+name)
 	}
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
 	p.im.read[p.root+name] = true
 	var e graph.Expr = graph.Leaf{Tensor: t}
 	if layer >= 0 {
