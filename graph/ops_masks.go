@@ -2,7 +2,7 @@ package graph
 
 import "fmt"
 
-var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, PairRows{})
+var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, JoinRows{})
 
 // GridMask brings a mask of pixels [B, H, W] of 1 (picture) and 0 (padding) to the size of a map [B, h, w, ...], by the nearest
 // pixel as torch's F.interpolate has it: cell (i, j) takes pixel (floor(i H / h), floor(j W / w)). With Square, the mask counts
@@ -93,17 +93,19 @@ func (o EmbeddingMean) Infer(in, p []Shape) (Shape, error) {
 	return in[0].With(len(in[0])-1, p[0].Last()), nil
 }
 
-// PairRows puts rows two by two behind one another, [B, D] to [B/2, 2D]: what originals make of samples that come in pairs. A
-// last odd row is left out.
-type PairRows struct{}
+// JoinRows puts every Count rows behind one another, [B, D] to [B/Count, Count*D]: what originals make of samples that belong
+// together. Rows that are too few at the end are left out.
+type JoinRows struct {
+	Count int
+}
 
-// Infer halves the rows.
-func (o PairRows) Infer(in, _ []Shape) (Shape, error) {
+// Infer divides the rows.
+func (o JoinRows) Infer(in, _ []Shape) (Shape, error) {
 	if err := arity(in, 1, 1); err != nil {
 		return nil, err
 	}
-	if len(in[0]) != 2 {
-		return nil, fmt.Errorf("input %v: expected [B, D]", in[0])
+	if len(in[0]) != 2 || o.Count < 1 {
+		return nil, fmt.Errorf("input %v by %d: expected [B, D] by at least 1", in[0], o.Count)
 	}
-	return Shape{in[0][0] / 2, 2 * in[0][1]}, nil
+	return Shape{in[0][0] / o.Count, o.Count * in[0][1]}, nil
 }

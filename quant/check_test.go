@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mmconv/mmconv/formats"
+	"github.com/mmconv/mmconv/graph/converted"
 )
 
 // The manifest holds the digests of the other files, by which damage is found.
@@ -14,7 +15,7 @@ func TestCheck(t *testing.T) {
 	src := writeToy(t, toyTensors())
 	dir := convert(t, src, Options{Weights: "int4"})
 	faults := func() map[string]string {
-		files, others, err := Check(t.Context(), dir)
+		files, others, err := converted.Check(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +28,7 @@ func TestCheck(t *testing.T) {
 		}
 		return out
 	}
-	if f := faults(); len(f) != 3 || f[graphFile]+f[weightsFile]+f["vocab.txt"] != "" {
+	if f := faults(); len(f) != 3 || f[converted.GraphFile]+f[converted.WeightsFile]+f["vocab.txt"] != "" {
 		t.Errorf("a good folder: %v", f)
 	}
 	c, err := formats.Open(dir, formats.Options{})
@@ -39,7 +40,7 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, weightsFile)
+	file := filepath.Join(dir, converted.WeightsFile)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -52,26 +53,26 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f := faults(); f[graphFile] != "" || f[weightsFile] != "differs in tensor out.weight.scales" || f["vocab.txt"] != "differs" || f["mine.txt"] != "other" {
+	if f := faults(); f[converted.GraphFile] != "" || f[converted.WeightsFile] != "differs in tensor out.weight.scales" || f["vocab.txt"] != "differs" || f["mine.txt"] != "other" {
 		t.Errorf("a damaged folder: %v", f)
 	}
 
 	// A manifest that leaves a file out.
-	edit(t, filepath.Join(dir, manifestFile), func(m map[string]any) {
-		m["files"] = slices.DeleteFunc(m["files"].([]any), func(f any) bool { return f.(map[string]any)["name"] == graphFile })
+	edit(t, filepath.Join(dir, converted.ManifestFile), func(m map[string]any) {
+		m["files"] = slices.DeleteFunc(m["files"].([]any), func(f any) bool { return f.(map[string]any)["name"] == converted.GraphFile })
 	})
-	if f := faults(); f[graphFile] != "has no digest in manifest.json" {
+	if f := faults(); f[converted.GraphFile] != "has no digest in manifest.json" {
 		t.Errorf("a manifest that leaves a file out: %v", f)
 	}
 
 	// Folders of versions before have no digests, and open.
-	edit(t, filepath.Join(dir, manifestFile), func(m map[string]any) { delete(m, "files") })
-	_, _, err = Check(t.Context(), dir)
-	mustSay(t, err, manifestFile, "holds no digests", "convert the source again")
+	edit(t, filepath.Join(dir, converted.ManifestFile), func(m map[string]any) { delete(m, "files") })
+	_, _, err = converted.Check(t.Context(), dir)
+	mustSay(t, err, converted.ManifestFile, "holds no digests", "convert the source again")
 	load(t, dir)
 
-	_, _, err = Check(t.Context(), src)
+	_, _, err = converted.Check(t.Context(), src)
 	mustSay(t, err, src, "not a converted model")
-	_, _, err = Check(t.Context(), filepath.Join(src, "config.json"))
+	_, _, err = converted.Check(t.Context(), filepath.Join(src, "config.json"))
 	mustSay(t, err, "config.json", "not a folder")
 }

@@ -13,7 +13,7 @@ var (
 	_ = on(gridPositions)
 	_ = on(shownFirst)
 	_ = on(embeddingMean)
-	_ = on(pairRows, aliasing(func(_ *graph.Node, in view, out graph.Shape) (int, int, bool) { return 0, out.Last(), in.dense() }))
+	_ = on(joinRows, aliasing(func(_ *graph.Node, in view, out graph.Shape) (int, int, bool) { return 0, out.Last(), in.dense() }))
 )
 
 func gridMask(c *call, op graph.GridMask) (func(), error) {
@@ -153,7 +153,7 @@ func embeddingMean(c *call, _ graph.EmbeddingMean) (func(), error) {
 	}), nil
 }
 
-func pairRows(c *call, _ graph.PairRows) (func(), error) {
+func joinRows(c *call, _ graph.JoinRows) (func(), error) {
 	dst, src := c.out.Data, c.in[0].Data
 	return func() { copy(dst, src) }, nil
 }

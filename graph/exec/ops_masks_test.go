@@ -123,10 +123,13 @@ func TestEmbeddingMean(t *testing.T) {
 	})
 }
 
-func TestPairRows(t *testing.T) {
-	for _, rows := range []int{1, 2, 5} {
-		x := counted(rows, 3)
-		check(t, "pairs", run1(t, graph.PairRows{}, x), graph.Shape{rows / 2, 6}, func(i []int) float64 { return float64(x.Data[i[0]*6+i[1]]) })
+func TestJoinRows(t *testing.T) {
+	for _, count := range []int{1, 2, 3} {
+		for _, rows := range []int{1, 2, 5} {
+			x := counted(rows, 3)
+			check(t, "joined rows", run1(t, graph.JoinRows{Count: count}, x), graph.Shape{rows / count, 3 * count}, func(i []int) float64 {
+				return float64(x.Data[i[0]*3*count+i[1]])
+			})
+		}
 	}
 }
-

@@ -92,9 +92,9 @@ func (r *modifiedResNet) attentionPool(b *graph.Builder, x *graph.Node, dim int)
 	mean := b.Rearrange(block.Mean(b, x), "b c -> b 1 c")
 	x = b.Concat(1, mean, x)
 	x = b.Add(x, b.Parameter(graph.Position, stem+".positional_embedding", positions+1, dim))
-	pool := block.Attention{Dim: dim, OutDim: r.OutputDim, Heads: r.Heads, Q: block.Projection{Stem: "q_proj"}, K: block.Projection{Stem: "k_proj"},
-		V: block.Projection{Stem: "v_proj"}, Out: block.Projection{Stem: "c_proj"}}
-	return b.Rearrange(pool.Apply(b, b.Slice(x, 1, 0, 1), stem, block.With{KV: x}), "b 1 c -> b c")
+	pool := block.Attention{Dim: dim, Heads: r.Heads, Q: block.Projection{Stem: "q_proj"}, K: block.Projection{Stem: "k_proj"}, V: block.Projection{Stem: "v_proj"}}
+	h := pool.Apply(b, b.Slice(x, 1, 0, 1), stem, block.With{KV: x})
+	return b.Linear(b.Rearrange(h, "b 1 c -> b c"), stem+".c_proj", dim, r.OutputDim)
 }
 
 // build joins the tower with the text tower.

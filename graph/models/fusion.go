@@ -125,3 +125,9 @@ func (im *Import) prefixOf(name string, prefixes ...string) (prefix string, ok b
 	}
 	return "", false
 }
+
+// joinedMask is the mask of a text and of the regions behind it, [B, L + R]. Originals that take it whole give it to run as
+// attention_mask, which is parted there.
+func joinedMask(b *graph.Builder, text, features *graph.Node) *graph.Node {
+	return b.Concat(1, text, b.OptionalInput("visual_attention_mask", features, 1, -1, -3))
+}

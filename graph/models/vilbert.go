@@ -269,7 +269,7 @@ func (m *vilbert) heads(t, v, pooled *graph.Node) {
 			output(x, name)
 		}
 	}
-	if x := m.classifier(b.Op(graph.PairRows{}, nil, pooled), pairs); x != nil {
+	if x := m.classifier(b.Op(graph.JoinRows{Count: 2}, nil, pooled), pairs); x != nil {
 		output(x, pairs)
 	}
 	for _, name := range []string{"vil_logit", "vil_tri_prediction"} {

@@ -1,4 +1,4 @@
-package quant
+package converted
 
 import (
 	"context"
@@ -24,16 +24,16 @@ func Check(ctx context.Context, dir string) (files []Checked, others []string, e
 		return nil, nil, err
 	}
 	defer c.Close()
-	m, err := readManifest(c)
+	m, err := ReadManifest(c)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case m == nil:
 		return nil, nil, fmt.Errorf("%s: not a converted model: it has no manifest.json of mmconv, which holds the digests", dir)
 	case len(m.Files) == 0:
-		return nil, nil, fmt.Errorf("%s: holds no digests: %s did not write them yet; convert the source again to have them", filepath.Join(c.Dir(), manifestFile), m.Tool)
+		return nil, nil, fmt.Errorf("%s: holds no digests: %s did not write them yet; convert the source again to have them", filepath.Join(c.Dir(), ManifestFile), m.Tool)
 	}
-	known := []string{manifestFile}
+	known := []string{ManifestFile}
 	for _, want := range m.Files {
 		fault, err := c.Check(ctx, want)
 		if err != nil {
@@ -42,9 +42,9 @@ func Check(ctx context.Context, dir string) (files []Checked, others []string, e
 		files = append(files, Checked{Name: want.Name, Size: want.Size, Fault: fault})
 		known = append(known, want.Name)
 	}
-	for _, name := range []string{graphFile, weightsFile} {
+	for _, name := range []string{GraphFile, WeightsFile} {
 		if !slices.Contains(known, name) {
-			files = append(files, Checked{Name: name, Fault: "has no digest in " + manifestFile})
+			files = append(files, Checked{Name: name, Fault: "has no digest in " + ManifestFile})
 			known = append(known, name)
 		}
 	}
