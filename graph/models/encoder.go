@@ -6,3 +6,9 @@ import "github.com/mmconv/mmconv/graph"
 func (im *Import) visionFeatures(b *graph.Builder, width int) (*graph.Node, error) {
 	return b.Input("vision_features", -1, -3, width), nil
 }
+
+// mediaFeatures is visionFeatures for resamplers that read several pictures or clips at once, [B, pictures, frames, tokens,
+// width].
+func (im *Import) mediaFeatures(b *graph.Builder, width int) (*graph.Node, error) {
+	return b.Input("vision_features", -1, -3, -4, -5, width), nil
+}

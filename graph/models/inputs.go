@@ -42,6 +42,15 @@ func (im *Import) imagePipeline(own *pipeline.Image) (*pipeline.Image, error) {
 	return p, nil
 }
 
+// classPipeline is imagePipeline for systems that were published with the defaults of a class of transformers.
+func (im *Import) classPipeline(class string) (*pipeline.Image, error) {
+	own, err := pipeline.ImageOfProcessorClass([]byte("{}"), class)
+	if err != nil {
+		return nil, err
+	}
+	return im.imagePipeline(own)
+}
+
 // processor reads a part of the processor's configuration, nil where there is none.
 func (im *Import) processor(part pipeline.ProcessorPart) (raw []byte, file string, err error) {
 	raw, file, note, err := part.Read(im.ReadFile)

@@ -104,6 +104,10 @@ const (
 	// multiples of Patch; then, where it has more pixels than that, slices of about as many pixels, row by row, in the
 	// grid of at most MaxTiles whose ratio is nearest.
 	TileSlices TilingKind = "slices"
+	// TileSplit is Idefics3's and SmolVLM's: the picture brought to Longest pixels along its long side, then stretched to sides
+	// that are multiples of Size, in tiles row by row; where there are several, the picture stretched to one tile follows. With
+	// MaxTiles 1 there is that one alone.
+	TileSplit TilingKind = "split"
 )
 
 // Tiling says how a picture is cut into tiles of Size x Size pixels.
@@ -119,6 +123,8 @@ type Tiling struct {
 	MaxTiles  int      `json:"max_tiles,omitempty"`
 	Thumbnail bool     `json:"thumbnail,omitempty"`
 	Patch     int      `json:"patch,omitempty"`
+	// Longest is the long side that a picture is brought to first; 0 leaves its size.
+	Longest int `json:"longest,omitempty"`
 	// SingleOnly leaves the pictures of samples with several whole.
 	SingleOnly bool `json:"single_only,omitempty"`
 }
@@ -263,6 +269,13 @@ func (t *Tiling) check() error {
 		if t.MaxTiles < 1 || t.MaxTiles > maxTiles || t.Size*t.Size*t.MaxTiles > maxSide*maxSide {
 			return fmt.Errorf("%d tiles of %d x %d pixels: expected 1 to %d, and %d pixels in all at most",
 				t.MaxTiles, t.Size, t.Size, maxTiles, maxSide*maxSide)
+		}
+	case TileSplit:
+		if err := checkSides(t.Size, t.Longest+1); err != nil {
+			return err
+		}
+		if tiles := t.Longest/t.Size + 1; t.Longest > maxSplitSide || tiles*tiles > maxTiles {
+			return fmt.Errorf("a long side of %d pixels in tiles of %d: expected at most %d pixels and %d tiles", t.Longest, t.Size, maxSplitSide, maxTiles)
 		}
 	case TileQuarters:
 		return nil
