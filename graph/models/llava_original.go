@@ -11,7 +11,6 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
-	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -346,13 +345,7 @@ func (im *Import) knownTower(name string) (*llavaTower, bool) {
 	if !strings.HasPrefix(name, "openai/clip-vit-") {
 		return nil, false
 	}
-	v := defaultCLIP().Vision
-	const patches = inTower + "vision_model.embeddings.patch_embedding.weight"
-	v.HiddenSize, v.PatchSize = im.Dim(patches, 0), im.Dim(patches, 2)
-	v.Heads = v.HiddenSize / 64
-	v.Layers = im.Count(inTower + "vision_model.encoder.layers.#.layer_norm1.weight")
-	v.IntermediateSize = im.Dim(inTower+"vision_model.encoder.layers.0.mlp.fc1.weight", 0)
-	v.ImageSize = v.PatchSize * block.SquareGrid(im.Dim(inTower+"vision_model.embeddings.position_embedding.weight", 0) - 1)[0]
+	v := clipFromTensors(im, inTower)
 	im.Note("mm_vision_tower %q is not at hand: its tensors are here, and its sizes are read from them", name)
 	return im.clipTower(&v), true
 }

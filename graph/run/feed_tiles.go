@@ -36,27 +36,37 @@ func feedTiles(_ context.Context, p *Pass) error {
 		return err
 	}
 	placed, err := p.placed()
-	if batch != nil {
-		placed = batch.Placed()
-	}
-	if err != nil || placed == nil {
+	if err != nil {
 		return err
 	}
 	given, ok := p.Take("pixel_values")
 	switch {
-	case ok && given.Tensor != nil:
-		if p.Feeds["pixel_values"], err = realTiles(given.Tensor, placed); err != nil {
+	case batch != nil && a.Kind == pipeline.AssembleHD:
+		views, of, err := batch.HDViews()
+		if err != nil {
 			return err
 		}
+		placed = of
+		p.Feeds["pixel_values"] = &graph.Tensor{Shape: views.Shape, Data: views.Data}
+		for i := range of {
+			p.Offer(fmt.Sprintf("pixel_crop%d", i), pixelValues(batch.Image(i)))
+		}
 	case batch != nil:
+		placed = batch.Placed()
 		t, err := batch.WithLayout(pipeline.LayoutTiles).Pixels()
 		if err != nil {
 			return err
 		}
 		p.Feeds["pixels"] = &graph.Tensor{Shape: t.Shape, Data: t.Data}
-	}
-	if batch != nil {
 		p.Offer("pixel_values", pixelValues(batch))
+	case placed == nil:
+		return nil
+	}
+	if ok && given.Tensor != nil {
+		delete(p.Feeds, "pixels")
+		if p.Feeds["pixel_values"], err = realTiles(given.Tensor, placed); err != nil {
+			return err
+		}
 	}
 	tokens, err := imageproc.Assemble(a, placed)
 	if err != nil {
@@ -70,6 +80,7 @@ func feedTiles(_ context.Context, p *Pass) error {
 		lengths.Data[i] = float32(l)
 	}
 	p.Set(tokenLengths, lengths)
+	p.Set("split_lengths", lengths) // as InternLM-XComposer calls them
 	return nil
 }
 

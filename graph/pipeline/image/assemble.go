@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/mmconv/mmconv/graph/pipeline"
+	nn "github.com/mmconv/mmconv/kernels"
 )
 
 // Placed is a picture as its tokens are put together: its size in pixels, and the grid of the tiles that are parts of it, 0
@@ -24,6 +25,52 @@ func (b *Batch) Placed() []Placed {
 		placed = append(placed, Placed{m.Height, m.Width, m.Rows, m.Columns})
 	}
 	return placed
+}
+
+// HDViews returns the views of pictures that ResizeHD has brought to whole tiles, (views, 3, tile, tile): of each picture a small copy,
+// interpolated from the normalised pixels by torch's bicubic filter without antialiasing, then the tiles row by row
+// (CLIPVisionTower.forward of InternLM-XComposer).
+func (b *Batch) HDViews() (*Tensor, []Placed, error) {
+	tile := 0
+	for _, s := range b.Pipeline.Steps {
+		if s.Op == pipeline.ResizeHD {
+			tile = s.Multiple
+		}
+	}
+	var placed []Placed
+	t := &Tensor{}
+	for i, m := range b.Images {
+		if tile == 0 || len(m.Tiles) != 1 || m.Tiles[0].Height%tile != 0 || m.Tiles[0].Width%tile != 0 {
+			return nil, nil, fmt.Errorf("image %d was not brought to whole tiles", i)
+		}
+		whole, err := b.Image(i).PixelValues()
+		if err != nil {
+			return nil, nil, err
+		}
+		h, w := m.Tiles[0].Height, m.Tiles[0].Width
+		p := Placed{m.Height, m.Width, h / tile, w / tile}
+		placed = append(placed, p)
+		size := 3 * tile * tile
+		if len(t.Data)+p.Tiles()*size > maxFloats {
+			return nil, nil, fmt.Errorf("%w: the views of %d images make a tensor of more than 4 GB", ErrTooLarge, len(b.Images))
+		}
+		at := len(t.Data)
+		t.Data = append(t.Data, make([]float32, p.Tiles()*size)...)
+		small := nn.Resize{Batch: 3, Height: h, Width: w, Channels: 1, OutHeight: tile, OutWidth: tile, Filter: nn.Bicubic}
+		small.Run(t.Data[at:at+size], whole.Data)
+		for y := 0; y < h; y += tile {
+			for x := 0; x < w; x += tile {
+				at += size
+				for row := range 3 * tile {
+					copy(t.Data[at+row*tile:][:tile], whole.Data[(row/tile*h+y+row%tile)*w+x:])
+				}
+			}
+		}
+	}
+	if tile > 0 {
+		t.Shape = []int{len(t.Data) / (3 * tile * tile), 3, tile, tile}
+	}
+	return t, placed, nil
 }
 
 // Tokens are the tokens of pictures, one after another: token t is the sum of the rows Index[t*Terms] to
