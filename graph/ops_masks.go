@@ -2,7 +2,7 @@ package graph
 
 import "fmt"
 
-var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, JoinRows{})
+var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, SelectEach{}, JoinRows{})
 
 // GridMask brings a mask of pixels [B, H, W] of 1 (picture) and 0 (padding) to the size of a map [B, h, w, ...], by the nearest
 // pixel as torch's F.interpolate has it: cell (i, j) takes pixel (floor(i H / h), floor(j W / w)). With Square, the mask counts
@@ -82,6 +82,8 @@ func (o ShownFirst) Infer(in, _ []Shape) (Shape, error) {
 // zero. Params: table [V, D]. The value is [..., D].
 type EmbeddingMean struct{}
 
+func (o EmbeddingMean) slots() (least, most int) { return 1, 1 }
+
 // Infer replaces the ids by channels.
 func (o EmbeddingMean) Infer(in, p []Shape) (Shape, error) {
 	if err := arity(in, 1, 1); err != nil {
@@ -91,6 +93,20 @@ func (o EmbeddingMean) Infer(in, p []Shape) (Shape, error) {
 		return nil, fmt.Errorf("a single id is no list of them")
 	}
 	return in[0].With(len(in[0])-1, p[0].Last()), nil
+}
+
+// SelectEach picks positions of each sample: x[b, index[b, p]]. In: x [B, S, D], index [B, P]. The value is [B, P, D].
+type SelectEach struct{}
+
+// Infer replaces the positions.
+func (o SelectEach) Infer(in, _ []Shape) (Shape, error) {
+	if err := arity(in, 2, 2); err != nil {
+		return nil, err
+	}
+	if len(in[0]) != 3 || len(in[1]) != 2 || in[0][0] != in[1][0] || in[0][1] == 0 {
+		return nil, fmt.Errorf("index %v does not fit %v", in[1], in[0])
+	}
+	return in[0].With(1, in[1][1]), nil
 }
 
 // JoinRows puts every Count rows behind one another, [B, D] to [B/Count, Count*D]: what originals make of samples that belong

@@ -123,6 +123,15 @@ func TestEmbeddingMean(t *testing.T) {
 	})
 }
 
+func TestSelectEach(t *testing.T) {
+	x := counted(2, 5, 3)
+	index := &graph.Tensor{Shape: graph.Shape{2, 3}, Data: []float32{4, 0, 4, 1, 9, -1}} // out of range: the nearest
+	want := [][]int{{4, 0, 4}, {1, 4, 0}}
+	check(t, "select each", run1(t, graph.SelectEach{}, x, index), graph.Shape{2, 3, 3}, func(i []int) float64 {
+		return at(x, i[0], want[i[0]][i[1]], i[2])
+	})
+}
+
 func TestJoinRows(t *testing.T) {
 	for _, count := range []int{1, 2, 3} {
 		for _, rows := range []int{1, 2, 5} {
