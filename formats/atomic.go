@@ -3,9 +3,11 @@ package formats
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -51,6 +54,9 @@ type AtomicDir struct {
 	force  bool
 	lock   *os.File
 	done   bool
+
+	mu      sync.Mutex
+	digests []Digest
 }
 
 // NewAtomicDir starts a folder. An existing target is refused without force (ErrExists); with force it stays untouched until
@@ -215,7 +221,7 @@ func (d *AtomicDir) Create(name string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, writeError(shown, err)
 	}
-	return &output{ctx: d.ctx, f: f, shown: shown}, nil
+	return &output{ctx: d.ctx, f: f, shown: shown, sum: sha256.New(), record: d.recorder(name)}, nil
 }
 
 // WriteFile writes a small file.
@@ -389,6 +395,9 @@ type output struct {
 	shown   string
 	written int64
 	closed  bool
+
+	sum    hash.Hash    // of what was written one after the other, or nil
+	record func(Digest) // takes it when the file is closed
 }
 
 // Write appends to the file.
@@ -398,6 +407,9 @@ func (o *output) Write(p []byte) (int, error) {
 	}
 	n, err := o.f.Write(p)
 	o.written += int64(n)
+	if o.sum != nil {
+		o.sum.Write(p[:n])
+	}
 	if err != nil {
 		err = writeErrorAfter(o.shown, o.written, err)
 	}
@@ -412,6 +424,9 @@ func (o *output) Close() error {
 	o.closed = true
 	if err := o.f.Close(); err != nil {
 		return writeErrorAfter(o.shown, o.written, err)
+	}
+	if o.sum != nil {
+		o.record(Digest{Size: o.written, SHA256: hex.EncodeToString(o.sum.Sum(nil))})
 	}
 	return nil
 }

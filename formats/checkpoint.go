@@ -54,20 +54,9 @@ type Checkpoint struct {
 // cache. Which file of a folder holds the weights is decided as docs/formats.md says; Notes tells what was passed over.
 // Errors are *Error.
 func Open(source string, opts Options) (*Checkpoint, error) {
-	shown := source
-	if strings.HasPrefix(source, "hf:") {
-		dir, err := hubSnapshot(source)
-		if err != nil {
-			return nil, err
-		}
-		shown = dir
-	}
-	if isPartial(shown) {
-		return nil, &Error{Kind: ErrTruncated, File: shown, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
-	}
-	info, err := os.Stat(shown)
+	shown, info, err := find(source)
 	if err != nil {
-		return nil, readError(shown, err)
+		return nil, err
 	}
 	if info.IsDir() {
 		dir, err := openFolder(shown)
@@ -95,6 +84,39 @@ func Open(source string, opts Options) (*Checkpoint, error) {
 	}
 	c.finish()
 	return c, nil
+}
+
+// OpenFiles opens a folder for its files alone, such as configurations: weights are not looked for.
+func OpenFiles(source string) (*Checkpoint, error) {
+	shown, info, err := find(source)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &Error{Kind: ErrNotFound, File: shown, Msg: "is not a folder"}
+	}
+	dir, err := openFolder(shown)
+	if err != nil {
+		return nil, err
+	}
+	return newCheckpoint(source, dir, Options{}), nil
+}
+
+// find looks up what a source is on this machine.
+func find(source string) (shown string, info os.FileInfo, err error) {
+	shown = source
+	if strings.HasPrefix(source, "hf:") {
+		if shown, err = hubSnapshot(source); err != nil {
+			return "", nil, err
+		}
+	}
+	if isPartial(shown) {
+		return "", nil, &Error{Kind: ErrTruncated, File: shown, Msg: "is what an interrupted run left behind, not a model; it can be deleted"}
+	}
+	if info, err = os.Stat(shown); err != nil {
+		return "", nil, readError(shown, err)
+	}
+	return shown, info, nil
 }
 
 func newCheckpoint(source string, dir *folder, opts Options) *Checkpoint {

@@ -10,6 +10,7 @@ import (
 type Placed struct {
 	out     *output
 	tensors map[string]*place
+	size    int64
 }
 
 type place struct {
@@ -25,6 +26,7 @@ func (d *AtomicDir) PlaceSafetensors(name string, metadata map[string]string, en
 		return nil, err
 	}
 	p := &Placed{out: w.(*output), tensors: map[string]*place{}}
+	p.out.sum = nil
 	l, err := layOut(p.out.shown, metadata, entries)
 	if err == nil {
 		_, err = p.out.Write(l.header)
@@ -35,6 +37,7 @@ func (d *AtomicDir) PlaceSafetensors(name string, metadata map[string]string, en
 			p.tensors[e.Name] = &place{off: at, size: int64(l.size[i])}
 			at += int64(l.size[i])
 		}
+		p.size = at
 		if err = p.out.f.Truncate(at); err != nil {
 			err = writeError(p.out.shown, err)
 		}
@@ -67,18 +70,20 @@ func (p *Placed) WriteAt(tensor string, data []byte, off int64) error {
 	return nil
 }
 
-// Close ends the file. A tensor that did not get all its bytes is an error.
+// Close ends the file, and makes its digest. A tensor that did not get all its bytes is an error.
 func (p *Placed) Close() error {
-	err := p.out.Close()
-	if err != nil {
-		return err
-	}
+	defer p.out.Close()
 	for name, t := range p.tensors {
 		if n := t.written.Load(); n != t.size {
 			return &Error{Kind: ErrWrite, File: p.out.shown, Tensor: name, Msg: fmt.Sprintf("got %d of its %d bytes", n, t.size)}
 		}
 	}
-	return nil
+	d, err := p.reread()
+	if err != nil {
+		return writeError(p.out.shown, err)
+	}
+	p.out.record(d)
+	return p.out.Close()
 }
 
 // Discard gives an unfinished file up; the folder's Abort removes it.

@@ -47,7 +47,7 @@ func (o table) Infer(args []Shape) (Shape, error)   { return o.Dims, exprArgs(ar
 func (o table) Eval(_ []*Tensor) ([]float32, error) { return o.Data, nil }
 
 func (o table) String() string {
-	sum := sha256.Sum256(o.Data.bytes())
+	sum := sha256.Sum256(append([]byte(o.Dims.String()), o.Data.bytes()...))
 	return fmt.Sprintf("%s#%x", o.Label, sum[:4])
 }
 

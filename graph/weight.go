@@ -13,6 +13,7 @@ const (
 	Norm     Kind = "norm"      // gain or shift of a norm, a layer scale, a batch norm
 	Table    Kind = "embedding" // looked up by ids
 	Stem     Kind = "stem"      // [O, KH, KW, I] of a small first convolution, whose rounding all layers behind it amplify
+	Place    Kind = "place"     // [N, K] of a small linear layer that says where a map is read: rounding moves the place
 	Position Kind = "position"  // added by position; learned tokens and queries
 	Scalar   Kind = "scalar"    // a single number
 )

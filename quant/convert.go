@@ -10,8 +10,10 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/graph/fuse"
 	"github.com/mmconv/mmconv/graph/models"
+	"github.com/mmconv/mmconv/graph/run"
 )
 
 // Options are the wishes of a user about a conversion. Empty fields mean the recipe file's, and where it says nothing, the
@@ -63,7 +65,7 @@ func (o *Options) Resolve() (*Recipe, error) {
 
 // Conversion is a source that was read, fused and planned, ready to be written.
 type Conversion struct {
-	Source *Loaded
+	Source *run.Loaded
 	Graph  *graph.Graph // the fused one
 	Fusion *fuse.Report
 	Recipe *Recipe
@@ -77,7 +79,8 @@ type Conversion struct {
 
 // Result says what was written.
 type Result struct {
-	Manifest *Manifest
+	Manifest *converted.Manifest
+	Recipe   *Recipe // with the defaults filled in
 	Plan     *Plan
 }
 
@@ -99,7 +102,7 @@ func Prepare(src string, o Options) (*Conversion, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := Load(src, o.Models)
+	l, err := run.Load(src, o.Models)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func Prepare(src string, o Options) (*Conversion, error) {
 // unconverted refuses what is a converted folder already.
 func (c *Conversion) unconverted() error {
 	if m := c.Source.Manifest; m != nil {
-		return fmt.Errorf("converted already (%s, from %s): convert its source instead", m.Recipe.Weights, m.Source.Name)
+		return fmt.Errorf("converted already, from %s: convert its source instead", m.Source.Name)
 	}
 	return nil
 }
@@ -129,10 +132,10 @@ func (c *Conversion) fuse() (err error) {
 	}
 	c.Ignored = append(c.Ignored, c.Source.Model.Ignored...)
 	needed := map[*formats.Tensor]bool{}
-	for _, t := range leaves(graph.Weights(c.Graph.Nodes())) {
+	for _, t := range graph.Tensors(graph.Weights(c.Graph.Nodes())) {
 		needed[t] = true
 	}
-	for _, t := range leaves(graph.Weights(c.Source.Model.Graph.Nodes())) {
+	for _, t := range graph.Tensors(graph.Weights(c.Source.Model.Graph.Nodes())) {
 		if !needed[t] {
 			c.Ignored = append(c.Ignored, graph.Ignored{Name: t.Name, Reason: "none of the converted outputs needs it"})
 		}
@@ -192,18 +195,19 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	table := struct {
+		Graph   *graph.Graph      `json:"graph"`
+		Weights converted.Weights `json:"weights"`
+	}{c.Graph, c.Plan.Weights()}
+	if err := writeJSON(d, converted.GraphFile, table); err != nil {
+		return nil, err
+	}
 	m, err := c.manifest(notes)
 	if err != nil {
 		return nil, err
 	}
-	table := struct {
-		Graph   *graph.Graph `json:"graph"`
-		Weights []Row        `json:"weights"`
-	}{c.Graph, c.Plan.Rows}
-	if err := writeJSON(d, graphFile, table); err != nil {
-		return nil, err
-	}
-	if err := writeJSON(d, manifestFile, m); err != nil {
+	m.Files = d.Digests()
+	if err := writeJSON(d, converted.ManifestFile, m); err != nil {
 		return nil, err
 	}
 	if err := c.Source.Checkpoint.Unchanged(); err != nil {
@@ -212,7 +216,7 @@ func (c *Conversion) Write(ctx context.Context, dst string) (*Result, error) {
 	if err := d.Commit(); err != nil {
 		return nil, err
 	}
-	return &Result{Manifest: m, Plan: c.Plan}, nil
+	return &Result{Manifest: m, Recipe: c.Recipe, Plan: c.Plan}, nil
 }
 
 // checkTarget refuses a target that the source lies in: to replace it would take away what is being read.
@@ -241,7 +245,7 @@ func (c *Conversion) copyFiles(d *formats.AtomicDir) error {
 	if p == nil {
 		return nil
 	}
-	own := map[string]bool{manifestFile: true, graphFile: true, weightsFile: true}
+	own := map[string]bool{converted.ManifestFile: true, converted.GraphFile: true, converted.WeightsFile: true}
 	for _, name := range p.Files {
 		if own[strings.ToLower(filepath.ToSlash(filepath.Clean(name)))] {
 			return fmt.Errorf("%s: the pipeline's file %s has the name of one that a converted model has itself", c.Source.Checkpoint.Source(), name)
@@ -257,14 +261,18 @@ func (c *Conversion) copyFiles(d *formats.AtomicDir) error {
 	return nil
 }
 
-func (c *Conversion) manifest(notes []string) (*Manifest, error) {
-	src := c.Source
-	m := &Manifest{
-		Kind: manifestKind, FormatVersion: FormatVersion, Tool: toolVersion(),
+func (c *Conversion) manifest(notes []string) (*converted.Manifest, error) {
+	src, weights := c.Source, c.Plan.Weights()
+	recipe, err := json.Marshal(c.Recipe)
+	if err != nil {
+		return nil, err
+	}
+	m := &converted.Manifest{
+		Kind: converted.Kind, FormatVersion: converted.FormatVersion, Tool: toolVersion(),
 		System: src.Model.System, Naming: src.Model.Naming, Components: c.Graph.Components(),
-		Source: Source{Name: src.Checkpoint.Source()},
-		Recipe: *c.Recipe, Fusion: c.Fusion, Bytes: c.Sizes(),
-		Float: c.Plan.Stay(), Ignored: c.Ignored,
+		Source: converted.Source{Name: src.Checkpoint.Source()},
+		Recipe: recipe, Fusion: c.Fusion, Bytes: c.Sizes(),
+		Float: weights.Stay(), Ignored: c.Ignored,
 		Notes: append(append([]string{}, src.Model.Notes...), notes...), Pipeline: src.Model.Pipeline,
 	}
 	if !strings.HasPrefix(m.Source.Name, "hf:") {
@@ -273,39 +281,24 @@ func (c *Conversion) manifest(notes []string) (*Manifest, error) {
 			m.Source.Name = filepath.Base(abs)
 		}
 	}
-	m.Weights.Quantized, m.Weights.Float = c.Plan.Count()
+	m.Weights.Quantized, m.Weights.Float = weights.Count()
 	for _, f := range src.Checkpoint.Files() {
 		sum, err := f.SHA256()
 		if err != nil {
 			return nil, err
 		}
-		m.Source.Files = append(m.Source.Files, SourceFile{Name: f.Name, Size: f.Size, SHA256: sum})
+		m.Source.Files = append(m.Source.Files, formats.Digest{Name: f.Name, Size: f.Size, SHA256: sum})
 	}
 	return m, nil
 }
 
 // Sizes returns the bytes of the tensors that the converted model needs, and of what they become.
-func (c *Conversion) Sizes() Sizes {
-	s := Sizes{After: c.Plan.Bytes()}
-	for _, t := range leaves(graph.Weights(c.Graph.Nodes())) {
+func (c *Conversion) Sizes() converted.Sizes {
+	s := converted.Sizes{After: c.Plan.Weights().Bytes()}
+	for _, t := range graph.Tensors(graph.Weights(c.Graph.Nodes())) {
 		s.Before += int64(t.ByteLen())
 	}
 	return s
-}
-
-// leaves returns the distinct tensors that weights read.
-func leaves(ws []*graph.Weight) []*formats.Tensor {
-	var out []*formats.Tensor
-	seen := map[*formats.Tensor]bool{}
-	for _, w := range ws {
-		for _, t := range graph.Leaves(w.Expr) {
-			if !seen[t] {
-				seen[t] = true
-				out = append(out, t)
-			}
-		}
-	}
-	return out
 }
 
 func writeJSON(d *formats.AtomicDir, name string, v any) error {

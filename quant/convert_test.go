@@ -15,7 +15,9 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/graph/models"
+	"github.com/mmconv/mmconv/graph/run"
 )
 
 func convert(t *testing.T, src string, o Options) string {
@@ -27,9 +29,9 @@ func convert(t *testing.T, src string, o Options) string {
 	return dst
 }
 
-func load(t *testing.T, path string) *Loaded {
+func load(t *testing.T, path string) *run.Loaded {
 	t.Helper()
-	l, err := Load(path, models.Options{})
+	l, err := run.Load(path, models.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +48,28 @@ func prepared(t *testing.T, src string, o Options) *Conversion {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// weight returns a weight of a model.
+func weight(t *testing.T, l *run.Loaded, name string) *graph.Weight {
+	t.Helper()
+	for _, w := range graph.Weights(l.Model.Graph.Nodes()) {
+		if w.Name == name {
+			return w
+		}
+	}
+	t.Fatalf("no weight %s in the model", name)
+	return nil
+}
+
+// recipeOf reads the recipe of a converted folder.
+func recipeOf(t *testing.T, m *converted.Manifest) *Recipe {
+	t.Helper()
+	r, err := RecipeOf(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func (p *Plan) row(t *testing.T, name string) *Row {
@@ -203,7 +227,7 @@ func TestManifest(t *testing.T) {
 	src := writeToy(t, toyTensors())
 	dst := convert(t, src, Options{Weights: "int4", Keep: []string{"conv*"}})
 	m := load(t, dst).Manifest
-	if m.FormatVersion != FormatVersion || m.System != "toy" || m.Source.Name != "toy" || m.Recipe.Weights != "int4" || m.Recipe.Method != "mse" {
+	if m.FormatVersion != converted.FormatVersion || m.System != "toy" || m.Source.Name != "toy" || recipeOf(t, m).Weights != "int4" || recipeOf(t, m).Method != "mse" {
 		t.Errorf("manifest: %+v", m)
 	}
 	var names []string
@@ -238,7 +262,7 @@ func TestDeterministic(t *testing.T) {
 	for _, threads := range []int{1, 2, 3, 16} {
 		dst := convert(t, writeToy(t, toyTensors()), Options{Weights: "int4", Asymmetric: true, Threads: threads})
 		files := map[string][]byte{}
-		for _, name := range []string{manifestFile, graphFile, weightsFile} {
+		for _, name := range []string{converted.ManifestFile, converted.GraphFile, converted.WeightsFile} {
 			data, err := os.ReadFile(filepath.Join(dst, name))
 			if err != nil {
 				t.Fatal(err)
@@ -287,8 +311,8 @@ func TestNonfinite(t *testing.T) {
 		if notes := strings.Join(m.Manifest.Notes, "\n"); !strings.Contains(notes, "NaN and") {
 			t.Errorf("%s: notes %q", name, notes)
 		}
-		if w := m.Plan.row(t, "out.weight"); name == "out.weight" {
-			v, err := w.weight.Expr.Eval()
+		if name == "out.weight" {
+			v, err := weight(t, m, name).Expr.Eval()
 			if err != nil || v[5] != 0 {
 				t.Errorf("NaN became %v, %v", v[5], err)
 			}
@@ -300,7 +324,7 @@ func TestNonfinite(t *testing.T) {
 func TestCancel(t *testing.T) {
 	src := writeToy(t, toyTensors())
 	dst := convert(t, src, Options{})
-	before, err := os.ReadFile(filepath.Join(dst, manifestFile))
+	before, err := os.ReadFile(filepath.Join(dst, converted.ManifestFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +333,7 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if after, err := os.ReadFile(filepath.Join(dst, manifestFile)); err != nil || !bytes.Equal(before, after) {
+	if after, err := os.ReadFile(filepath.Join(dst, converted.ManifestFile)); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the earlier target changed (%v)", err)
 	}
 	if left, err := formats.Leftovers(dst); err != nil || len(left) > 0 {
@@ -328,8 +352,8 @@ func TestExistingTarget(t *testing.T) {
 	if _, err := Convert(context.Background(), src, dst, Options{Weights: "int4", Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	if m := load(t, dst).Manifest; m.Recipe.Weights != "int4" {
-		t.Errorf("the target was not replaced: %s", m.Recipe.Weights)
+	if r := recipeOf(t, load(t, dst).Manifest); r.Weights != "int4" {
+		t.Errorf("the target was not replaced: %s", r.Weights)
 	}
 	// A target that the source lies in.
 	_, err = Convert(context.Background(), src, src, Options{Force: true})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph/models"
+	"github.com/mmconv/mmconv/graph/run"
 )
 
 // A process that is killed in the middle leaves nothing that is taken for a model, and the next run clears up after it.
@@ -50,7 +51,7 @@ func TestKill(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Fatalf("left behind: %v, %v", left, err)
 	}
-	if _, err := Load(left[0], models.Options{}); err == nil {
+	if _, err := run.Load(left[0], models.Options{}); err == nil {
 		t.Error("what was left behind is taken for a model")
 	} else {
 		mustSay(t, err, "interrupted")

@@ -6,7 +6,7 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
-	"github.com/mmconv/mmconv/kernels"
+	"github.com/mmconv/mmconv/graph/converted"
 )
 
 // Plan says what becomes of every weight of a graph. It is data: after it nothing is left to decide.
@@ -14,72 +14,21 @@ type Plan struct {
 	Rows []Row `json:"weights"`
 }
 
-// Row says how one weight is stored. A converted folder's table of weights is made of them.
+// Row says what becomes of one weight: how it is stored, and what it is made of.
 type Row struct {
-	Name  string      `json:"name"`
-	Kind  graph.Kind  `json:"kind"`
-	Shape graph.Shape `json:"shape"`
-	// Source is the expression over the checkpoint's tensors.
-	Source string `json:"source"`
-	// Quantized is how the integers are stored, nil for a weight that stays float.
-	Quantized *Quantized `json:"quantized,omitempty"`
-	// DType is the type of a float weight's numbers: F32, F16 or BF16.
-	DType string `json:"dtype,omitempty"`
-	// Corrects names the quantized weight whose error this bias makes up for: it is stored with (W - Wq) m added, m being the
-	// known mean of the inputs (Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction,
-	// section 4.2).
-	Corrects string `json:"corrects,omitempty"`
-	// Reason says why a weight stays float, or runs on float activations where int8 ones were asked for.
-	Reason string `json:"reason,omitempty"`
-	// Bytes is what it takes in the converted folder.
-	Bytes int64 `json:"bytes"`
-
+	converted.Weight
 	weight *graph.Weight
-}
-
-// Quantized describes integers and scales, how they are chosen, and what they are multiplied with.
-type Quantized struct {
-	Bits       int  `json:"bits"`
-	Group      int  `json:"group"` // 0: the whole row
-	Asymmetric bool `json:"asymmetric,omitempty"`
-	// Scales is the type of the scales: F16 or F32.
-	Scales string `json:"scales"`
-	// Method names the [Method] that chooses the integers.
-	Method string `json:"method"`
-	// Activations is how the inputs of the product are quantized: int8 (in the call, a scale for each row) or float32.
-	Activations string `json:"activations"`
-}
-
-// Scheme returns the scheme of the integers.
-func (q *Quantized) Scheme() kernels.Scheme {
-	return kernels.Scheme{Bits: q.Bits, Group: q.Group, Asymmetric: q.Asymmetric}
-}
-
-// Format names how a row is stored: int8, int4-g32, F16.
-func (r *Row) Format() string {
-	if r.Quantized != nil {
-		return r.Quantized.Scheme().String()
-	}
-	return r.DType
 }
 
 // target is what the method is asked for, for a weight that is quantized.
 func (r *Row) target() Target {
-	n, k := matrix(r.Shape)
+	n, k := converted.Matrix(r.Shape)
 	return Target{Name: r.Name, N: n, K: k, Scheme: r.Quantized.Scheme(), HalfScales: r.Quantized.Scales == "F16"}
 }
 
 // statistics is what is known of the inputs of a weight's products.
 func (r *Row) statistics() *Statistics {
 	return &Statistics{Mean: r.weight.InputMean}
-}
-
-// matrix returns the rows and columns of a quantizable shape.
-func matrix(s graph.Shape) (n, k int) {
-	if len(s) == 0 {
-		return 1, 1
-	}
-	return s[0], s[1:].Len()
 }
 
 // MakePlan decides for each weight of a graph by its kind, its name and the recipe. A glob that matches no weight is an
@@ -95,7 +44,7 @@ func MakePlan(g *graph.Graph, r *Recipe) (*Plan, error) {
 	p := &Plan{}
 	for _, w := range graph.Weights(nodes) {
 		c, kept := base.choiceFor(globNames(w))
-		row := Row{Name: w.Name, Kind: w.Kind, Shape: w.Shape(), Source: w.Expr.String(), weight: w}
+		row := Row{converted.Weight{Name: w.Name, Kind: w.Kind, Shape: w.Shape(), Source: w.Expr.String()}, w}
 		if err := row.decide(c, kept, floatOnly[w]); err != nil {
 			return nil, err
 		}
@@ -167,7 +116,7 @@ func (r *Row) decide(c Choice, kept, floatOnly string) error {
 		r.Reason = fmt.Sprintf("%s weights stay float", r.Kind)
 		r.DType = sourceDType(r.weight.Expr).String()
 	case integers:
-		q := &Quantized{Bits: scheme.Bits, Group: scheme.Group, Asymmetric: scheme.Asymmetric, Scales: "F32",
+		q := &converted.Quantized{Bits: scheme.Bits, Group: scheme.Group, Asymmetric: scheme.Asymmetric, Scales: "F32",
 			Method: c.Method, Activations: c.Activations}
 		if c.halfScales(scheme) {
 			q.Scales = "F16"
@@ -189,7 +138,7 @@ func (r *Row) decide(c Choice, kept, floatOnly string) error {
 	default:
 		r.DType, r.Reason = sourceDType(r.weight.Expr).String(), "kept as in the source"
 	}
-	entries, err := r.entries()
+	entries, err := r.Entries()
 	if err != nil {
 		return err
 	}
@@ -244,51 +193,11 @@ func floatProducts(nodes []*graph.Node) map[*graph.Weight]string {
 	return m
 }
 
-// The suffixes of the tensors that a quantized weight is stored as.
-const (
-	dataSuffix   = ".quantized"
-	scalesSuffix = ".scales"
-	zerosSuffix  = ".zeros"
-)
-
-// entries lists the tensors that a row is stored as: the weight itself where it is float; else its integers, its scales and
-// its zero points, in this order.
-func (r *Row) entries() ([]formats.Entry, error) {
-	if r.Quantized == nil {
-		d, ok := formats.ParseDType(r.DType)
-		if !ok || d != formats.F32 && d != formats.F16 && d != formats.BF16 {
-			return nil, fmt.Errorf("weight %s: dtype %q: expected F32, F16 or BF16", r.Name, r.DType)
-		}
-		return []formats.Entry{{Name: r.Name, DType: d, Shape: r.Shape}}, nil
-	}
-	q, s := r.Quantized, r.Quantized.Scheme()
-	if q.Bits != 8 && q.Bits != 4 || q.Group < 0 {
-		return nil, fmt.Errorf("weight %s: %d bits in groups of %d: expected 8 or 4 bits, groups of at least 0", r.Name, q.Bits, q.Group)
-	}
-	if q.Scales != "F16" && q.Scales != "F32" {
-		return nil, fmt.Errorf("weight %s: scales of type %q: expected F16 or F32", r.Name, q.Scales)
-	}
-	n, k := matrix(r.Shape)
-	data := formats.Entry{Name: r.Name + dataSuffix, DType: formats.U8, Shape: r.Shape}
-	switch {
-	case s.Bits == 4:
-		data.Shape = []int{n, s.RowBytes(k)}
-	case !s.Asymmetric:
-		data.DType = formats.I8
-	}
-	d, _ := formats.ParseDType(q.Scales)
-	entries := []formats.Entry{data, {Name: r.Name + scalesSuffix, DType: d, Shape: []int{n, s.Groups(k)}}}
-	if s.Asymmetric {
-		entries = append(entries, formats.Entry{Name: r.Name + zerosSuffix, DType: formats.U8, Shape: []int{n, s.Groups(k)}})
-	}
-	return entries, nil
-}
-
 // checkNames makes sure that no two tensors of the file would have one name.
 func (p *Plan) checkNames() error {
 	seen := map[string]string{}
 	for i := range p.Rows {
-		entries, err := p.Rows[i].entries()
+		entries, err := p.Rows[i].Entries()
 		if err != nil {
 			return err
 		}
@@ -302,49 +211,11 @@ func (p *Plan) checkNames() error {
 	return nil
 }
 
-// Bytes is what all weights take in the converted folder.
-func (p *Plan) Bytes() int64 {
-	var sum int64
+// Weights is the table that a converted folder will have.
+func (p *Plan) Weights() converted.Weights {
+	w := make(converted.Weights, len(p.Rows))
 	for i := range p.Rows {
-		sum += p.Rows[i].Bytes
+		w[i] = p.Rows[i].Weight
 	}
-	return sum
-}
-
-// Count returns how many weights are quantized and how many stay float.
-func (p *Plan) Count() (quantized, float int) {
-	for i := range p.Rows {
-		if p.Rows[i].Quantized != nil {
-			quantized++
-		} else {
-			float++
-		}
-	}
-	return quantized, float
-}
-
-// Stay groups the names of the float weights by the reason why they are.
-func (p *Plan) Stay() []Stay {
-	var out []Stay
-	for i := range p.Rows {
-		r := &p.Rows[i]
-		if r.Quantized != nil {
-			continue
-		}
-		at := slices.IndexFunc(out, func(s Stay) bool { return s.Reason == r.Reason })
-		if at < 0 {
-			at = len(out)
-			out = append(out, Stay{Reason: r.Reason})
-		}
-		out[at].Weights = append(out[at].Weights, r.Name)
-		out[at].Bytes += r.Bytes
-	}
-	return out
-}
-
-// Stay is a reason for weights to stay float.
-type Stay struct {
-	Reason  string   `json:"reason"`
-	Weights []string `json:"weights"`
-	Bytes   int64    `json:"bytes"`
+	return w
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/kernels"
 )
 
@@ -96,6 +97,12 @@ func ReadRecipe(file string) (*Recipe, error) {
 		return nil, fmt.Errorf("recipe %s: %w", file, err)
 	}
 	return r, nil
+}
+
+// RecipeOf reads the recipe, with the defaults filled in, that a folder was converted by.
+func RecipeOf(m *converted.Manifest) (*Recipe, error) {
+	r := new(Recipe)
+	return r, formats.JSON(converted.ManifestFile, m.Recipe, r)
 }
 
 // maxRecipe bounds a recipe file.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/kernels"
 )
 
@@ -43,7 +44,7 @@ func (c *Conversion) writeWeights(ctx context.Context, d *formats.AtomicDir) ([]
 		notes: make([]string, len(rows))}
 	var order []int // of what is not written along with another
 	for i := range rows {
-		e, err := rows[i].entries()
+		e, err := rows[i].Entries()
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +59,7 @@ func (c *Conversion) writeWeights(ctx context.Context, d *formats.AtomicDir) ([]
 	// The largest first, so that no worker is left alone with one at the end.
 	slices.SortStableFunc(order, func(a, b int) int { return rows[b].Shape.Len() - rows[a].Shape.Len() })
 	var err error
-	if w.file, err = d.PlaceSafetensors(weightsFile, map[string]string{"format": "mmconv"}, entries); err != nil {
+	if w.file, err = d.PlaceSafetensors(converted.WeightsFile, map[string]string{"format": "mmconv"}, entries); err != nil {
 		return nil, err
 	}
 	var next atomic.Int64
@@ -143,7 +144,7 @@ func (w *writer) write(s *scratch, i int) (int, error) {
 	biases := w.biases[r.Name]
 	var shift []float32
 	if len(biases) > 0 {
-		n, _ := matrix(r.Shape)
+		n, _ := converted.Matrix(r.Shape)
 		shift = make([]float32, n)
 	}
 	for _, at := range append([]int{i}, biases...) {
@@ -215,14 +216,14 @@ func (w *writer) quantize(s *scratch, r *Row, read func(off, n int) ([]float32, 
 		if shift != nil {
 			s.shiftOf(shift[at:at+m], q, x, known.Mean)
 		}
-		if err := w.file.WriteAt(r.Name+dataSuffix, q.Data, int64(at)*int64(stride)); err != nil {
+		if err := w.file.WriteAt(r.Name+converted.DataSuffix, q.Data, int64(at)*int64(stride)); err != nil {
 			return err
 		}
-		if err := w.file.WriteAt(r.Name+scalesSuffix, s.encode(q.Scales, d), int64(at)*int64(groups)*int64(d.Size())); err != nil {
+		if err := w.file.WriteAt(r.Name+converted.ScalesSuffix, s.encode(q.Scales, d), int64(at)*int64(groups)*int64(d.Size())); err != nil {
 			return err
 		}
 		if scheme.Asymmetric {
-			if err := w.file.WriteAt(r.Name+zerosSuffix, q.Zeros, int64(at)*int64(groups)); err != nil {
+			if err := w.file.WriteAt(r.Name+converted.ZerosSuffix, q.Zeros, int64(at)*int64(groups)); err != nil {
 				return err
 			}
 		}

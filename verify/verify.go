@@ -55,8 +55,8 @@ func compareModels(ctx context.Context, before, after *run.Model, data *Dataset,
 	}
 	r := &report.Report{Reference: modelInfo(before), Candidate: modelInfo(after)}
 	r.Bytes.Before, r.Bytes.After = before.Bytes(), after.Bytes()
-	if after.Plan != nil {
-		r.Converted = report.DescribePlan(after.Plan)
+	if after.Weights != nil {
+		r.Converted = report.DescribeWeights(after.Weights)
 	}
 	c := newComparison(before, after)
 	tc := &TaskContext{Before: before, After: after, Data: data,

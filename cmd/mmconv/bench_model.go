@@ -148,7 +148,7 @@ func (b *modelBench) convert(ctx context.Context, a *app, source, target string,
 	}
 	b.ConvertGBs = float64(b.SourceBytes) / 1e9 / b.ConvertS
 	b.Bytes = r.Manifest.Bytes.After
-	b.Scheme = fmt.Sprintf("%s weights, %s activations, method %s", r.Manifest.Recipe.Weights, r.Manifest.Recipe.Activations, r.Manifest.Recipe.Method)
+	b.Scheme = fmt.Sprintf("%s weights, %s activations, method %s", r.Recipe.Weights, r.Recipe.Activations, r.Recipe.Method)
 	return nil
 }
 

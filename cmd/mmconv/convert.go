@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/quant"
 	"github.com/mmconv/mmconv/verify/report"
 )
@@ -72,10 +73,10 @@ prints what becomes of every weight and why, and writes nothing.`,
 
 // planInfo is the JSON form of a dry run.
 type planInfo struct {
-	Recipe  *quant.Recipe `json:"recipe"`
-	Plan    *quant.Plan   `json:"plan"`
-	Bytes   quant.Sizes   `json:"bytes"`
-	Ignored any           `json:"ignored"`
+	Recipe  *quant.Recipe   `json:"recipe"`
+	Plan    *quant.Plan     `json:"plan"`
+	Bytes   converted.Sizes `json:"bytes"`
+	Ignored any             `json:"ignored"`
 }
 
 func printPlan(a *app, p *quant.Conversion) error {
@@ -97,19 +98,19 @@ func printPlan(a *app, p *quant.Conversion) error {
 		fmt.Fprintf(a.out, "ignored: %s: %s\n", ig.Name, ig.Reason)
 	}
 	s := p.Sizes()
-	quantized, float := p.Plan.Count()
+	quantized, float := p.Plan.Weights().Count()
 	_, err := fmt.Fprintf(a.out, "%d weights quantized, %d float; %s before, %s after\n", quantized, float, report.Bytes(s.Before), report.Bytes(s.After))
 	return err
 }
 
 func printConversion(a *app, out string, r *quant.Result, took time.Duration) error {
 	m := r.Manifest
-	fmt.Fprintf(a.out, "%s: %s in %s naming, %s weights, %s activations\n", out, m.System, m.Naming, m.Recipe.Weights, m.Recipe.Activations)
+	fmt.Fprintf(a.out, "%s: %s in %s naming, %s weights, %s activations\n", out, m.System, m.Naming, r.Recipe.Weights, r.Recipe.Activations)
 	fmt.Fprintf(a.out, "%d weights quantized, %d stayed float; %s before, %s after (%.2fx) in %.1f s\n",
 		m.Weights.Quantized, m.Weights.Float, report.Bytes(m.Bytes.Before), report.Bytes(m.Bytes.After),
 		float64(m.Bytes.Before)/float64(max(m.Bytes.After, 1)), took.Seconds())
 	reasons := map[string]int{}
-	for _, f := range report.DescribePlan(r.Plan).Float {
+	for _, f := range report.DescribeWeights(r.Plan.Weights()).Float {
 		reasons[f.Reason]++
 	}
 	var lines []string

@@ -1,16 +1,21 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/converted"
 	"github.com/mmconv/mmconv/graph/models"
 	"github.com/mmconv/mmconv/graph/pipeline"
+	"github.com/mmconv/mmconv/graph/run"
 	"github.com/mmconv/mmconv/kernels"
 	"github.com/mmconv/mmconv/quant"
 	"github.com/mmconv/mmconv/verify/report"
@@ -20,23 +25,23 @@ var _ = register(newInspect)
 
 // inspection is what inspect prints.
 type inspection struct {
-	Path       string             `json:"path"`
-	System     string             `json:"system,omitempty"`
-	Naming     string             `json:"naming,omitempty"`
-	Format     string             `json:"format,omitempty"`
-	Bytes      int64              `json:"bytes"`
-	Components []graph.Component  `json:"components,omitempty"`
-	Inputs     []valueInfo        `json:"inputs,omitempty"`
-	Outputs    []graph.Output     `json:"outputs,omitempty"`
-	Converted  *report.Converted  `json:"converted,omitempty"`
-	Manifest   *quant.Manifest    `json:"manifest,omitempty"`
-	Pipeline   *pipeline.Pipeline `json:"pipeline,omitempty"`
-	Config     string             `json:"config,omitempty"`
-	Tensors    []tensorInfo       `json:"tensors,omitempty"`
-	Nodes      []nodeInfo         `json:"graph,omitempty"`
-	Weights    []weightInfo       `json:"weights,omitempty"`
-	Ignored    []graph.Ignored    `json:"ignored"`
-	Notes      []string           `json:"notes,omitempty"`
+	Path       string              `json:"path"`
+	System     string              `json:"system,omitempty"`
+	Naming     string              `json:"naming,omitempty"`
+	Format     string              `json:"format,omitempty"`
+	Bytes      int64               `json:"bytes"`
+	Components []graph.Component   `json:"components,omitempty"`
+	Inputs     []valueInfo         `json:"inputs,omitempty"`
+	Outputs    []graph.Output      `json:"outputs,omitempty"`
+	Converted  *report.Converted   `json:"converted,omitempty"`
+	Manifest   *converted.Manifest `json:"manifest,omitempty"`
+	Pipeline   *pipeline.Pipeline  `json:"pipeline,omitempty"`
+	Config     string              `json:"config,omitempty"`
+	Tensors    []tensorInfo        `json:"tensors,omitempty"`
+	Nodes      []nodeInfo          `json:"graph,omitempty"`
+	Weights    []weightInfo        `json:"weights,omitempty"`
+	Ignored    []graph.Ignored     `json:"ignored"`
+	Notes      []string            `json:"notes,omitempty"`
 }
 
 type valueInfo struct {
@@ -68,8 +73,8 @@ type weightInfo struct {
 }
 
 type inspectFlags struct {
-	config, tensors, graph, weights, cpu, raw bool
-	o                                         models.Options
+	config, tensors, graph, weights, cpu, raw, check bool
+	o                                                models.Options
 }
 
 func newInspect(a *app) *cobra.Command {
@@ -80,6 +85,7 @@ func newInspect(a *app) *cobra.Command {
 		Example: `  mmconv inspect clip-vit-base-patch32
   mmconv inspect clip-int4 --weights
   mmconv inspect hf:openai/clip-vit-base-patch32 --tensors --json
+  mmconv inspect --check clip-int8
   mmconv inspect --cpu`,
 		Args: func(c *cobra.Command, args []string) error {
 			if flags.cpu && len(args) == 0 {
@@ -87,7 +93,10 @@ func newInspect(a *app) *cobra.Command {
 			}
 			return exactly(1, "a checkpoint or a converted model")(c, args)
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if flags.check {
+				return check(a, c.Context(), args[0])
+			}
 			if flags.cpu {
 				if err := printCPU(a); err != nil || len(args) == 0 {
 					return err
@@ -106,10 +115,46 @@ func newInspect(a *app) *cobra.Command {
 	f.BoolVar(&flags.graph, "graph", false, "list the nodes of the graph")
 	f.BoolVar(&flags.weights, "weights", false, "list the weights: kind, shape, scheme, expression over the checkpoint's tensors")
 	f.BoolVar(&flags.cpu, "cpu", false, "show the processor's instruction sets and which is in use")
+	f.BoolVar(&flags.check, "check", false, "hold the files of a converted model against the digests that its manifest has of them")
 	f.BoolVar(&flags.raw, "raw", false, "do not recognise a system: files and tensors only")
 	f.StringVar(&flags.o.System, "system", "", "read a source as this system instead of recognising it")
 	imageSize(f, &flags.o.ImageSize)
 	return c
+}
+
+// checking is what inspect --check prints.
+type checking struct {
+	Path   string              `json:"path"`
+	Files  []converted.Checked `json:"files"`
+	Others []string            `json:"others,omitempty"` // files that mmconv did not write
+}
+
+func check(a *app, ctx context.Context, path string) error {
+	in := checking{Path: path}
+	var err error
+	if in.Files, in.Others, err = converted.Check(ctx, path); err != nil {
+		return err
+	}
+	var bad violated
+	err = a.print(in, func() error {
+		var rows [][]string
+		for _, f := range in.Files {
+			rows = append(rows, []string{f.Name, report.Bytes(f.Size), cmp.Or(f.Fault, "as it was written")})
+		}
+		return report.WriteRows(a.out, []string{"file", "bytes", "is"}, rows)
+	})
+	for _, name := range in.Others {
+		a.note("%s was not written by the conversion", filepath.Join(path, name))
+	}
+	for _, f := range in.Files {
+		if f.Fault != "" {
+			bad.lines = append(bad.lines, filepath.Join(path, f.Name)+": "+f.Fault)
+		}
+	}
+	if err != nil || len(bad.lines) == 0 {
+		return err
+	}
+	return bad
 }
 
 func printCPU(a *app) error {
@@ -142,7 +187,7 @@ func inspect(path string, flags inspectFlags) (*inspection, error) {
 		in.addTensors(c)
 		return in, nil
 	}
-	l, err := quant.Load(path, flags.o)
+	l, err := run.Load(path, flags.o)
 	if err != nil {
 		return nil, err
 	}
@@ -159,15 +204,15 @@ func inspect(path string, flags inspectFlags) (*inspection, error) {
 	for _, n := range m.Graph.Inputs() {
 		in.Inputs = append(in.Inputs, valueInfo{n.Name(), n.Op.(graph.Input).Dims})
 	}
-	if l.Plan != nil {
-		in.Converted = report.DescribePlan(l.Plan)
+	if l.Weights != nil {
+		in.Converted = report.DescribeWeights(l.Weights)
 	}
 	nodes := m.Graph.Nodes()
 	if flags.graph {
 		in.addNodes(nodes)
 	}
 	if flags.weights {
-		in.addWeights(nodes, l.Plan)
+		in.addWeights(nodes, l.Weights)
 	}
 	return in, nil
 }
@@ -215,13 +260,11 @@ func (in *inspection) addNodes(nodes []*graph.Node) {
 	}
 }
 
-func (in *inspection) addWeights(nodes []*graph.Node, p *quant.Plan) {
+func (in *inspection) addWeights(nodes []*graph.Node, stored converted.Weights) {
 	for _, w := range graph.Weights(nodes) {
 		info := weightInfo{Name: w.Name, Kind: w.Kind, Shape: w.Shape(), Expression: w.Expr.String()}
-		if p != nil {
-			if i := slices.IndexFunc(p.Rows, func(r quant.Row) bool { return r.Name == w.Name }); i >= 0 {
-				info.Format, info.Expression, info.Reason = p.Rows[i].Format(), p.Rows[i].Source, p.Rows[i].Reason
-			}
+		if i := slices.IndexFunc(stored, func(s converted.Weight) bool { return s.Name == w.Name }); i >= 0 {
+			info.Format, info.Expression, info.Reason = stored[i].Format(), stored[i].Source, stored[i].Reason
 		}
 		in.Weights = append(in.Weights, info)
 	}
@@ -244,7 +287,11 @@ func (in *inspection) print(w io.Writer) error {
 	}
 	line("weights", "%s", report.Bytes(in.Bytes))
 	if m := in.Manifest; m != nil {
-		line("converted", "by %s from %s: %s weights, %s activations, method %s", m.Tool, m.Source.Name, m.Recipe.Weights, m.Recipe.Activations, m.Recipe.Method)
+		r, err := quant.RecipeOf(m)
+		if err != nil {
+			return err
+		}
+		line("converted", "by %s from %s: %s weights, %s activations, method %s", m.Tool, m.Source.Name, r.Weights, r.Activations, r.Method)
 	}
 	if c := in.Converted; c != nil {
 		line("quantized", "%d weights, %d stayed float", c.Quantized, len(c.Float))

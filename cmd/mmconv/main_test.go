@@ -33,6 +33,33 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// What a conversion wrote is held against the digests in its manifest; a tensor that is not what it was is named.
+func TestInspectCheck(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "c")
+	if code, _, errs := cli(t, "convert", "demo/checkpoint", "-o", dir); code != exitOK {
+		t.Fatalf("convert: %d: %s", code, errs)
+	}
+	if code, out, errs := cli(t, "inspect", "--check", dir); code != exitOK || !strings.Contains(out, "model.safetensors") {
+		t.Errorf("a good folder: %d: %s%s", code, out, errs)
+	}
+	file := filepath.Join(dir, "model.safetensors")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-1] ^= 1
+	if err := os.WriteFile(file, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := cli(t, "inspect", dir, "--check", "--json")
+	if code != exitViolated || !strings.Contains(errs, file+": differs in tensor visual_projection.weight.quantized") || !strings.Contains(out, `"fault"`) {
+		t.Errorf("a damaged folder: %d: %s%s", code, out, errs)
+	}
+	if code, _, errs := cli(t, "inspect", "--check", "demo/checkpoint"); code != exitFailed || !strings.Contains(errs, "not a converted model") {
+		t.Errorf("a source: %d: %s", code, errs)
+	}
+}
+
 // TestConvertVerify goes the way of the README with the demo's files.
 func TestConvertVerify(t *testing.T) {
 	dir := t.TempDir()

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +18,13 @@ import (
 // childArgs names the variable that makes the test binary the command itself.
 const childArgs = "MMCONV_TEST_ARGS"
 
+// ready is what the command says when it begins.
+const ready = "ready\n"
+
 func TestMain(m *testing.M) {
 	if args, ok := os.LookupEnv(childArgs); ok {
 		os.Args = append([]string{"mmconv"}, strings.Split(args, "\n")...)
+		os.Stderr.WriteString(ready)
 		main()
 	}
 	os.Exit(m.Run())
@@ -73,9 +78,14 @@ func TestSignals(t *testing.T) {
 			args := strings.ReplaceAll(strings.Join(c.args, "\n"), "OUT", dir)
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), childArgs+"="+args, "TMPDIR="+tmp)
-			var errs bytes.Buffer
-			cmd.Stderr = &errs
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(stderr, make([]byte, len(ready))); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(c.after)
@@ -83,12 +93,16 @@ func TestSignals(t *testing.T) {
 			if err := cmd.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
-			_ = cmd.Wait() // its exit code is looked at below
-			took := time.Since(sent)
-			if code := cmd.ProcessState.ExitCode(); code != c.code {
-				t.Errorf("exit code %d, want %d: %s", code, c.code, errs.String())
+			said, err := io.ReadAll(stderr)
+			if err != nil {
+				t.Fatal(err)
 			}
-			lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+			_ = cmd.Wait() // its exit code is looked at below
+			took, errs := time.Since(sent), string(said)
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("exit code %d, want %d: %s", code, c.code, errs)
+			}
+			lines := strings.Split(strings.TrimSpace(errs), "\n")
 			if last := lines[len(lines)-1]; !strings.Contains(last, "nothing was kept") {
 				t.Errorf("the last line is %q", last)
 			}

@@ -161,10 +161,7 @@ func (a *Attention) weights(b *graph.Builder, at string, i int) []*graph.Weight 
 		}
 		w = joined.part(b, own, at, in, whole, cut)
 	} else {
-		w = []*graph.Weight{b.Weight(graph.Matrix, own.tensor(at, "weight"), sizes[i], in), nil}
-		if own.biased(b, at) {
-			w[1] = b.Weight(graph.Bias, own.tensor(at, "bias"), sizes[i])
-		}
+		w = own.weights(b, at, in, sizes[i])
 	}
 	if apart := []string{a.QBias, a.KBias, a.VBias}[i]; w[1] == nil && apart != "" && b.Params.Has(join(at, apart)) {
 		w[1] = b.Derived(graph.Bias, own.tensor(at, "bias"), b.Tensor(join(at, apart), sizes[i]))

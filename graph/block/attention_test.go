@@ -115,6 +115,22 @@ func TestAttention(t *testing.T) {
 				q, k, v := w.linear(x, "a.q", dim, true), w.linear(x, "a.k", dim, false), w.linear(x, "a.v", dim, false)
 				return w.linear(softmaxAttention(q, k, v, heads, heads, scale, nil), "a.out", dim, false)
 			}},
+		"transposed": {change: func(a *Attention) {
+			a.QKV, a.Out.Transposed = Projection{Stem: "qkv", Transposed: true}, true
+		}, missing: missing("a.q.weight", "a.k.weight", "a.v.weight"), want: func(w weights, x, _, _ rows) rows {
+			transposed := func(name string, in, out int) []float64 {
+				m, t := w.get(name, in, out), make([]float64, in*out)
+				for i := range in {
+					for o := range out {
+						t[o*in+i] = m[i*out+o]
+					}
+				}
+				return t
+			}
+			all, c := transposed("a.qkv.weight", dim, 3*dim), w.get("a.qkv.bias", 3*dim)
+			part := func(i int) rows { return product(x, all[i*dim*dim:(i+1)*dim*dim], c[i*dim:(i+1)*dim]) }
+			return product(softmaxAttention(part(0), part(1), part(2), heads, heads, scale, nil), transposed("a.out.weight", dim, dim), w.get("a.out.bias", dim))
+		}},
 		"no output": {change: func(a *Attention) { a.Out = Projection{} }, want: func(w weights, x, _, _ rows) rows {
 			return softmaxAttention(w.linear(x, "a.q", dim, true), w.linear(x, "a.k", dim, true), w.linear(x, "a.v", dim, true), heads, heads, scale, nil)
 		}},
@@ -125,12 +141,12 @@ func TestAttention(t *testing.T) {
 		"joined": {change: func(a *Attention) { a.QKV.Stem = "qkv" }, missing: missing("a.q.weight", "a.k.weight", "a.v.weight"),
 			want: thirds("a.qkv.", true, joined)},
 		"joined where stored": {change: func(a *Attention) { a.QKV.Stem = "qkv" }, want: projected(nil, nil)},
-		"joined by head": {change: func(a *Attention) { a.QKV, a.ByHead = Projection{"qkv", Absent}, true }, missing: missing("a.q.weight", "a.k.weight", "a.v.weight"),
+		"joined by head": {change: func(a *Attention) { a.QKV, a.ByHead = Projection{Stem: "qkv", Bias: Absent}, true }, missing: missing("a.q.weight", "a.k.weight", "a.v.weight"),
 			want: thirds("a.qkv.", false, func(p, o int) int { return (o/d*3+p)*d + o%d })},
 		"torch's": {change: func(a *Attention) { a.QKV.Stem = "in_proj_" }, missing: missing("a.q.weight", "a.k.weight", "a.v.weight"),
 			want: thirds("a.in_proj_", true, joined)},
 		"biases apart": {change: func(a *Attention) {
-			a.QKV, a.QBias, a.KBias, a.VBias = Projection{"qkv", Stored}, "q_bias", "k_bias", "v_bias"
+			a.QKV, a.QBias, a.KBias, a.VBias = Projection{Stem: "qkv", Bias: Stored}, "q_bias", "k_bias", "v_bias"
 		}, missing: missing("a.q.weight", "a.k.weight", "a.v.weight", "a.qkv.bias", "a.k_bias"), want: func(w weights, x, _, _ rows) rows {
 			all := w.get("a.qkv.weight", 3*dim, dim)
 			q, k, v := product(x, all[:dim*dim], w.get("a.q_bias", dim)), product(x, all[dim*dim:2*dim*dim], nil), product(x, all[2*dim*dim:], w.get("a.v_bias", dim))

@@ -95,11 +95,14 @@ func (t *BERT) positions(b *graph.Builder, table string, x *graph.Node, in BERTI
 	if places != nil {
 		return b.Embedding(places, table, t.MaxPositions, t.Layer.Dim)
 	}
-	first := 0
+	like, first := x, 0
+	if in.IDs != nil {
+		like = in.IDs
+	}
 	if t.FromPad { // without ids, every token counts
 		first = t.Pad + 1
 	}
-	return b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1, Offset: first}, nil, b.Parameter(graph.Position, table+".weight", t.MaxPositions, t.Layer.Dim), x)
+	return b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1, Offset: first}, nil, b.Parameter(graph.Position, table+".weight", t.MaxPositions, t.Layer.Dim), like)
 }
 
 // BERTPass is one way through the layers. All of it is optional.
@@ -116,7 +119,7 @@ type BERTPass struct {
 
 // Encode runs embeddings [B, S, dim] through the layers; stem is the format of layer i's stem, usually "encoder.layer.%d".
 func (t *BERT) Encode(b *graph.Builder, x *graph.Node, stem string, pass BERTPass) *Tower {
-	out := &Tower{Embeddings: x, Hidden: []*graph.Node{x}}
+	out := newTower(x)
 	to := t.Layers
 	if pass.To > 0 {
 		to = min(to, pass.To)

@@ -47,8 +47,9 @@ const (
 // Projection is a linear map inside a block: the stem of its weight [out, in] and its bias [out], and whether it has one.
 // A stem that ends in "_" is followed by weight and bias without a dot: torch's MultiheadAttention has in_proj_weight.
 type Projection struct {
-	Stem string
-	Bias Presence
+	Stem       string
+	Bias       Presence
+	Transposed bool // the weight is stored as [in, out], as GPT-2's are
 }
 
 // tensor returns the name of the weight or the bias.
@@ -67,17 +68,29 @@ func (p Projection) biased(b *graph.Builder, at string) bool {
 
 // Apply is x W^T + bias, [..., in] to [..., out].
 func (p Projection) Apply(b *graph.Builder, x *graph.Node, at string, in, out int) *graph.Node {
-	w := []*graph.Weight{b.Weight(graph.Matrix, p.tensor(at, "weight"), out, in), nil}
+	return b.Op(graph.Linear{}, p.weights(b, at, in, out), x)
+}
+
+func (p Projection) weights(b *graph.Builder, at string, in, out int) []*graph.Weight {
+	w := []*graph.Weight{b.Derived(graph.Matrix, p.tensor(at, "weight"), p.matrix(b, at, in, out)), nil}
 	if p.biased(b, at) {
 		w[1] = b.Weight(graph.Bias, p.tensor(at, "bias"), out)
 	}
-	return b.Op(graph.Linear{}, w, x)
+	return w
+}
+
+// matrix is the weight's expression, [out, in].
+func (p Projection) matrix(b *graph.Builder, at string, in, out int) graph.Expr {
+	if p.Transposed {
+		return graph.TransposeExpr(b.Tensor(p.tensor(at, "weight"), in, out))
+	}
+	return b.Tensor(p.tensor(at, "weight"), out, in)
 }
 
 // part returns the weights of a projection to out channels that is a part of a larger one; cut takes the part out of a tensor
 // whose outermost axis is the larger one's. They are called as own's, which the part stands for.
 func (p Projection) part(b *graph.Builder, own Projection, at string, in, whole int, cut func(graph.Expr) graph.Expr) []*graph.Weight {
-	w := []*graph.Weight{b.Derived(graph.Matrix, own.tensor(at, "weight"), cut(b.Tensor(p.tensor(at, "weight"), whole, in))), nil}
+	w := []*graph.Weight{b.Derived(graph.Matrix, own.tensor(at, "weight"), cut(p.matrix(b, at, in, whole))), nil}
 	if p.biased(b, at) {
 		w[1] = b.Derived(graph.Bias, own.tensor(at, "bias"), cut(b.Tensor(p.tensor(at, "bias"), whole)))
 	}

@@ -86,10 +86,10 @@ var (
 	// LLaMALayer has the names of transformers' LLaMA: no biases, RMSNorm, a gated MLP.
 	LLaMALayer = Layer{
 		Norm: Norm{Kind: RMSNorm, Eps: 1e-6}, Self: Branch{Norm: "input_layernorm"}, Feed: Branch{Norm: "post_attention_layernorm"},
-		Attention: Attention{Q: Projection{"self_attn.q_proj", Absent}, K: Projection{"self_attn.k_proj", Absent},
-			V: Projection{"self_attn.v_proj", Absent}, Out: Projection{"self_attn.o_proj", Absent}},
-		MLP: MLP{Act: kernels.ActSiLU, Gate: Projection{"mlp.gate_proj", Absent}, FC1: Projection{"mlp.up_proj", Absent},
-			FC2: Projection{"mlp.down_proj", Absent}},
+		Attention: Attention{Q: Projection{Stem: "self_attn.q_proj", Bias: Absent}, K: Projection{Stem: "self_attn.k_proj", Bias: Absent},
+			V: Projection{Stem: "self_attn.v_proj", Bias: Absent}, Out: Projection{Stem: "self_attn.o_proj", Bias: Absent}},
+		MLP: MLP{Act: kernels.ActSiLU, Gate: Projection{Stem: "mlp.gate_proj", Bias: Absent}, FC1: Projection{Stem: "mlp.up_proj", Bias: Absent},
+			FC2: Projection{Stem: "mlp.down_proj", Bias: Absent}},
 	}
 )
 
@@ -163,6 +163,19 @@ type Tower struct {
 	Pooled     *graph.Node   // [B, Dim]; nil where nothing pools
 }
 
+// newTower returns a tower of no layers yet over what its first layer gets.
+func newTower(x *graph.Node) *Tower {
+	return &Tower{Embeddings: x, Hidden: []*graph.Node{x}, Last: x}
+}
+
+// Failed records an error and returns a tower of x alone, with which a builder goes on to its end.
+func Failed(b *graph.Builder, err error, x *graph.Node) *Tower {
+	b.Fail(err)
+	t := newTower(x)
+	t.Pooled = x
+	return t
+}
+
 // NameStates names the hidden states by a format for their number: 0 is what the first layer gets.
 func (t *Tower) NameStates(b *graph.Builder, format string) {
 	for i, x := range t.Hidden {
@@ -203,7 +216,7 @@ type Transformer struct {
 
 // Apply runs x [B, S, Dim] through the layers.
 func (t *Transformer) Apply(b *graph.Builder, x *graph.Node, self, cross With) *Tower {
-	out := &Tower{Embeddings: x, Hidden: []*graph.Node{x}}
+	out := newTower(x)
 	for i := range b.Layers(t.Layers) {
 		l, s, c := t.Layer, self, cross
 		if t.Each != nil {

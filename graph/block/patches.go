@@ -120,8 +120,12 @@ func (p Positions) Value(b *graph.Builder) *graph.Node {
 
 // TextPositions adds the first rows of a learned table [most, dim] to a sequence x [B, S, dim], as many as it is long.
 func TextPositions(b *graph.Builder, x *graph.Node, table string, most, dim int) *graph.Node {
+	like := x
+	if _, ok := x.Op.(graph.Embedding); ok { // the ids have the length already
+		like = x.In[0]
+	}
 	positions := b.Parameter(graph.Position, table, most, dim)
-	return b.Add(x, b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1}, nil, positions, x))
+	return b.Add(x, b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1}, nil, positions, like))
 }
 
 // SquareGrid returns the sides of a square grid of n positions, zeros if n is no square.

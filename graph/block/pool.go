@@ -29,7 +29,7 @@ var SigLIPPool = AttentionPool{
 // TimmPool has the stems of timm's AttentionPoolLatent.
 var TimmPool = AttentionPool{
 	Probe: Projection{Stem: "latent"}, SubNorm: "norm", Norm: Norm{Eps: 1e-6},
-	Attention: Attention{Q: Projection{"q", Stored}, KV: Projection{"kv", Stored}, K: Projection{Stem: "k"}, V: Projection{Stem: "v"},
+	Attention: Attention{Q: Projection{Stem: "q", Bias: Stored}, KV: Projection{Stem: "kv", Bias: Stored}, K: Projection{Stem: "k"}, V: Projection{Stem: "v"},
 		Out: Projection{Stem: "proj"}},
 	MLP: MLP{Act: kernels.ActGELU, FC1: Projection{Stem: "mlp.fc1"}, FC2: Projection{Stem: "mlp.fc2"}},
 }
@@ -57,4 +57,14 @@ func (p *AttentionPool) Apply(b *graph.Builder, x *graph.Node, at string, with W
 		h = p.Norm.Apply(b, h, join(at, p.SubNorm), a.Dim)
 	}
 	return attended, b.Add(attended, p.MLP.Apply(b, h, at))
+}
+
+// Mean averages tokens [B, S, D] to [B, D].
+func Mean(b *graph.Builder, x *graph.Node) *graph.Node {
+	return b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x)
+}
+
+// LastToken returns the last token of [B, S, D] as [B, D].
+func LastToken(b *graph.Builder, x *graph.Node) *graph.Node {
+	return b.Rearrange(b.Slice(x, 1, -1, 0), "b 1 d -> b d")
 }

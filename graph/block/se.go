@@ -26,7 +26,7 @@ func (s *SE) Apply(b *graph.Builder, x *graph.Node, at string) *graph.Node {
 
 // MeanOfMap averages a map over its places: [B, H, W, C] to [B, C].
 func MeanOfMap(b *graph.Builder, x *graph.Node) *graph.Node {
-	return b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, b.Rearrange(x, "b h w c -> b (h w) c"))
+	return Mean(b, b.Rearrange(x, "b h w c -> b (h w) c"))
 }
 
 // ScaleChannels multiplies a map [B, H, W, C] by gates [B, C].

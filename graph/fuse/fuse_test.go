@@ -147,6 +147,17 @@ var graphs = map[string]func(b *graph.Builder){
 		y := b.Add(norm(b, b.Conv(x, "one", s), "bn1"), norm(b, b.Conv(x, "two", s), "bn2"))
 		b.Output(b.Add(y, norm(b, b.Conv(x, "one", s), "bn2")), graph.Vision, "out")
 	},
+	"norms before convolutions": func(b *graph.Builder) {
+		x := b.LayerNorm(b.Input("x", -1, 6, 5, 16), "first", 16, 1e-5)
+		y := b.Conv(x, "padded", graph.ConvSpec{In: 16, Out: 12, KH: 3, KW: 3, Pad: graph.Pad2(1, 1)})
+		x = b.Name(b.RMSNorm(y, "second", 12, 1e-5), "normed")
+		z := b.Conv(x, "plain", graph.ConvSpec{In: 12, Out: 8, KH: 2, KW: 2, Stride: [2]int{2, 2}, NoBias: true})
+		z = b.Add(z, b.Conv(x, "wide", graph.ConvSpec{In: 12, Out: 8, KH: 3, KW: 3, Stride: [2]int{2, 2}, Pad: [4]int{1, 0, 1, 0}}))
+		z = b.LayerNorm(z, "third", 8, 1e-5)
+		z = b.Conv(z, "last", graph.ConvSpec{In: 8, Out: 4, KH: 2, KW: 1, NoBias: true})
+		z = b.LayerNorm(z, "fourth", 4, 1e-5) // a depthwise convolution reads it
+		b.Output(b.Conv(z, "each", graph.ConvSpec{In: 4, Out: 4, KH: 1, KW: 1, Groups: 4}), graph.Vision, "out")
+	},
 	"broadcast sum": func(b *graph.Builder) {
 		x, y := b.Input("x", -1, -2, 32), b.Input("y", 1, -2, 32)
 		b.Output(b.Add(b.Linear(y, "fc", 32, 32), x), graph.Vision, "out") // no residual: y has a batch of one

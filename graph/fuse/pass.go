@@ -129,10 +129,11 @@ type Matcher struct {
 	users   map[*graph.Node][]*graph.Node
 	shapes  map[*graph.Node]graph.Shape
 	weights weights
+	done    map[*graph.Node]bool // what a pattern has changed that would match it again
 }
 
 func newMatcher(g *graph.Graph) *Matcher {
-	m := &Matcher{g: g}
+	m := &Matcher{g: g, done: map[*graph.Node]bool{}}
 	m.look()
 	return m
 }

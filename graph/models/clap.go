@@ -111,10 +111,10 @@ const clapWords = "text_model.embeddings.word_embeddings.weight"
 
 // clapConfig is the config.json of transformers' CLAP.
 type clapConfig struct {
-	ProjectionDim int         `json:"projection_dim"`
-	ProjectionAct string      `json:"projection_hidden_act"`
-	Audio         clapAudio   `json:"audio_config"`
-	Text          robertaText `json:"text_config"`
+	ProjectionDim int        `json:"projection_dim"`
+	ProjectionAct string     `json:"projection_hidden_act"`
+	Audio         clapAudio  `json:"audio_config"`
+	Text          bertConfig `json:"text_config"`
 }
 
 // clapConfig reads config.json, which of a tower alone holds that tower's part.
@@ -123,7 +123,7 @@ func (im *Import) clapConfig() (*clapConfig, error) {
 		ProjectionDim: 512, ProjectionAct: "relu",
 		Audio: clapAudio{Window: 8, MelBins: 64, SpecSize: 256, Hidden: 768, Depths: []int{2, 2, 6, 2}, Heads: []int{4, 8, 16, 32}, Act: "gelu", Dim: 96,
 			PatchNorm: true, QKVBias: true, MLPRatio: 4, InChannels: 1, FusionReduction: 4, Eps: 1e-5},
-		Text: robertaText{VocabSize: 50265, Dim: 768, Layers: 12, Heads: 12, Hidden: 3072, Act: "gelu", MaxPositions: 514, TokenTypes: 1, Eps: 1e-12, Pad: 1},
+		Text: bertConfig{VocabSize: 50265, Dim: 768, Layers: 12, Heads: 12, Hidden: 3072, Act: "gelu", MaxPositions: 514, TokenTypes: 1, Eps: 1e-12, Pad: 1, fromPad: true},
 	}
 	parts := []any{c}
 	switch im.ModelType() {
@@ -165,7 +165,7 @@ func buildCLAP(im *Import) (*graph.Model, error) {
 		if p.Text, err = im.textPipeline("RobertaTokenizer", c.Text.MaxPositions-c.Text.Pad-1, c.Text.VocabSize); err != nil {
 			return nil, err
 		}
-		text = c.Text.pooled(b, c.Text.build(b, "text_model.", "text."), "text_model.", "text.")
+		text = c.Text.pooled(b, c.Text.tower(b, "text_model.", "text."), "text_model.", "text.")
 		if b.Params.Has("text_projection.linear1.weight") {
 			text = b.Name(clapProjection(b, text, "text_projection", c.Text.Dim, c.ProjectionDim, act), "text.projected")
 		}

@@ -18,7 +18,7 @@ type laionConfig struct {
 		SpecSize int             `json:"spec_size"`
 		Stride   json.RawMessage `json:"patch_stride"`
 	} `json:"htsat"`
-	Text robertaText `json:"text_cfg"`
+	Text bertConfig `json:"text_cfg"`
 }
 
 var laionText = Names{
@@ -32,8 +32,8 @@ func buildLAIONCLAP(im *Import) (*graph.Model, error) {
 	h := im.htsatFromTensors(branch)
 	c := laionConfig{MLPAct: "relu", Audio: pipeline.LAIONCLAPConfig{SampleRate: 48000, ClipSamples: 480000, HopSize: 480, MinHz: 50, MaxHz: 14000,
 		MelBins: h.MelBins, WindowSize: im.Dim(branch+"spectrogram_extractor.stft.conv_real.weight", 2)},
-		Text: robertaText{VocabSize: im.Dim("text_branch.embeddings.word_embeddings.weight", 0), Dim: im.Dim("text_branch.embeddings.word_embeddings.weight", 1),
-			Layers: im.Count("text_branch.encoder.layer.#.attention.self.query.weight"), Heads: 12, Act: "gelu", Pad: 1, Eps: 1e-12,
+		Text: bertConfig{VocabSize: im.Dim("text_branch.embeddings.word_embeddings.weight", 0), Dim: im.Dim("text_branch.embeddings.word_embeddings.weight", 1),
+			Layers: im.Count("text_branch.encoder.layer.#.attention.self.query.weight"), Heads: 12, Act: "gelu", Pad: 1, fromPad: true, Eps: 1e-12,
 			Hidden:       im.Dim("text_branch.encoder.layer.0.intermediate.dense.weight", 0),
 			MaxPositions: im.Dim("text_branch.embeddings.position_embeddings.weight", 0), TokenTypes: im.Dim("text_branch.embeddings.token_type_embeddings.weight", 0)}}
 	c.HTSAT.SpecSize = 256
@@ -92,7 +92,7 @@ func buildLAIONCLAP(im *Import) (*graph.Model, error) {
 	switch c.Text.ModelType {
 	case "", "roberta":
 	case "bert":
-		tokenizer, context, c.Text.plainPositions = "BertTokenizer", c.Text.MaxPositions, true
+		tokenizer, context, c.Text.fromPad = "BertTokenizer", c.Text.MaxPositions, false
 	default:
 		return nil, fmt.Errorf("config: text_cfg.model_type is %q; expected roberta or bert", c.Text.ModelType)
 	}
@@ -101,8 +101,8 @@ func buildLAIONCLAP(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	p.Text.Pad.ToContext = true
-	y := c.Text.build(b, "text_model.", "text.")
-	y = clapProjection(b, c.Text.pooled(b, y, "text_model.", "text."), "text_projection", c.Text.Dim, joint, act)
+	text := c.Text.tower(b, "text_model.", "text.")
+	y := clapProjection(b, c.Text.pooled(b, text, "text_model.", "text."), "text_projection", c.Text.Dim, joint, act)
 	clapLogits(b, p, x, b.Name(y, "text.projected"), 1e-12)
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: p}, err

@@ -128,11 +128,11 @@ func (im *Import) microsoftText(b *graph.Builder, c *microsoftConfig, p *pipelin
 		}
 		// The project writes " <|endoftext|>" behind every text and pads with "!", whose id is 0.
 		p.Text.Suffix, p.Text.Pad = []string{"Ġ", "<|endoftext|>"}, pipeline.TextPad{ToContext: true}
-		x = t.build(b, stem, "text.")
+		text := t.tower(b, stem, "text.")
 		count := b.Op(graph.Reduce{Kind: graph.Max, Axis: 1}, nil, b.Op(graph.TokenPositions{}, nil, b.Named("input_ids")))
-		return b.Op(graph.Select{}, nil, x, b.Op(graph.Scale{Mul: 1, Add: -1}, nil, count)), t.Dim, nil
+		return b.Op(graph.Select{}, nil, text.Last, b.Op(graph.Scale{Mul: 1, Add: -1}, nil, count)), t.Dim, nil
 	}
-	t := &robertaText{VocabSize: im.Dim(stem+"embeddings.word_embeddings.weight", 0), Dim: im.Dim(stem+"embeddings.word_embeddings.weight", 1),
+	t := &bertConfig{VocabSize: im.Dim(stem+"embeddings.word_embeddings.weight", 0), Dim: im.Dim(stem+"embeddings.word_embeddings.weight", 1),
 		Layers: im.Count(stem + "encoder.layer.#.attention.self.query.weight"), Heads: 12, Act: "gelu", Eps: 1e-12,
 		Hidden:       im.Dim(stem+"encoder.layer.0.intermediate.dense.weight", 0),
 		MaxPositions: im.Dim(stem+"embeddings.position_embeddings.weight", 0), TokenTypes: im.Dim(stem+"embeddings.token_type_embeddings.weight", 0)}
@@ -140,7 +140,7 @@ func (im *Import) microsoftText(b *graph.Builder, c *microsoftConfig, p *pipelin
 		return nil, 0, err
 	}
 	roberta := strings.Contains(c.TextModel, "roberta")
-	t.plainPositions = !roberta
+	t.fromPad = roberta
 	class, most := "BertTokenizer", t.MaxPositions
 	if roberta {
 		class, most = "RobertaTokenizer", t.MaxPositions-t.Pad-1
@@ -149,7 +149,7 @@ func (im *Import) microsoftText(b *graph.Builder, c *microsoftConfig, p *pipelin
 		return nil, 0, err
 	}
 	p.Text.Pad.ToContext = true
-	return b.Token(t.build(b, stem, "text."), 0), t.Dim, nil
+	return b.Token(t.tower(b, stem, "text.").Last, 0), t.Dim, nil
 }
 
 // microsoftProjection is norm(y + linear2(gelu(y))) of y = linear1(x), without biases.

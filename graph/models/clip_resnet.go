@@ -6,8 +6,8 @@ import (
 	"math"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
-	"github.com/mmconv/mmconv/kernels"
 )
 
 // CLIP's ResNets (Radford et al., arXiv:2103.00020, section 2.4): a stem of three convolutions, strides by average pooling
@@ -63,19 +63,6 @@ func (r *modifiedResNet) check() error {
 		size{"blocks of layer3", r.Blocks[2]}, size{"blocks of layer4", r.Blocks[3]})
 }
 
-// bn is a convolution without bias and its batch norm; stem and norm are their tensors.
-func (r *modifiedResNet) bn(b *graph.Builder, x *graph.Node, stem, norm string, s graph.ConvSpec) *graph.Node {
-	s.NoBias = true
-	return b.BatchNorm(b.Conv(x, stem, s), norm, s.Out, 1e-5)
-}
-
-func averagePool(b *graph.Builder, x *graph.Node, stride int) *graph.Node {
-	if stride == 1 {
-		return x
-	}
-	return b.Op(graph.Pool{Kernel: [2]int{stride, stride}, Stride: [2]int{stride, stride}}, nil, x)
-}
-
 // mapNamed gives a channels-last map the name of the original's NCHW one.
 func mapNamed(b *graph.Builder, x *graph.Node, name string) *graph.Node {
 	b.Name(b.Rearrange(x, "b h w c -> b c h w"), name)
@@ -88,41 +75,13 @@ func (r *modifiedResNet) features(b *graph.Builder, pixels *graph.Node) *graph.N
 		b.Fail(err)
 		return pixels
 	}
-	x := b.Rearrange(pixels, "b c h w -> b h w c")
-	in := 3
-	for i, out := range []int{r.Width / 2, r.Width / 2, r.Width} {
-		s := graph.ConvSpec{In: in, Out: out, KH: 3, KW: 3, Pad: graph.Pad2(1, 1)}
-		if i == 0 {
-			s.Stride = [2]int{2, 2}
-		}
-		x = b.Act(r.bn(b, x, fmt.Sprintf("visual.conv%d", i+1), fmt.Sprintf("visual.bn%d", i+1), s), kernels.ActReLU)
-		in = out
+	net := block.ResNet{Blocks: r.Blocks[:], Width: r.Width, DeepStem: true, AveragePool: true}
+	stem, stages := net.Apply(b, b.Rearrange(pixels, "b c h w -> b h w c"), "visual")
+	mapNamed(b, stem, "vision.stem")
+	for i, x := range stages {
+		mapNamed(b, x, fmt.Sprintf("vision.layer%d", i+1))
 	}
-	x = mapNamed(b, averagePool(b, x, 2), "vision.stem")
-	for l, blocks := range r.Blocks {
-		width := r.Width << l
-		for i := range blocks {
-			stride := 1
-			if l > 0 && i == 0 {
-				stride = 2
-			}
-			x = r.bottleneck(b, x, fmt.Sprintf("visual.layer%d.%d", l+1, i), in, width, stride)
-			in = 4 * width
-		}
-		mapNamed(b, x, fmt.Sprintf("vision.layer%d", l+1))
-	}
-	return r.attentionPool(b, x, in)
-}
-
-func (r *modifiedResNet) bottleneck(b *graph.Builder, x *graph.Node, name string, in, width, stride int) *graph.Node {
-	out := 4 * width
-	h := b.Act(r.bn(b, x, name+".conv1", name+".bn1", graph.ConvSpec{In: in, Out: width, KH: 1, KW: 1}), kernels.ActReLU)
-	h = b.Act(r.bn(b, h, name+".conv2", name+".bn2", graph.ConvSpec{In: width, Out: width, KH: 3, KW: 3, Pad: graph.Pad2(1, 1)}), kernels.ActReLU)
-	h = r.bn(b, averagePool(b, h, stride), name+".conv3", name+".bn3", graph.ConvSpec{In: width, Out: out, KH: 1, KW: 1})
-	if stride > 1 || in != out {
-		x = r.bn(b, averagePool(b, x, stride), name+".downsample.0", name+".downsample.1", graph.ConvSpec{In: in, Out: out, KH: 1, KW: 1})
-	}
-	return b.Act(b.Add(h, x), kernels.ActReLU)
+	return r.attentionPool(b, stages[len(stages)-1], net.Out())
 }
 
 // attentionPool lets the mean of all positions attend to it and to them.
@@ -130,12 +89,11 @@ func (r *modifiedResNet) attentionPool(b *graph.Builder, x *graph.Node, dim int)
 	const stem = "visual.attnpool"
 	positions := (r.ImageSize / 32) * (r.ImageSize / 32)
 	x = b.Rearrange(x, "b h w c -> b (h w) c")
-	mean := b.Rearrange(b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x), "b c -> b 1 c")
+	mean := b.Rearrange(block.Mean(b, x), "b c -> b 1 c")
 	x = b.Concat(1, mean, x)
 	x = b.Add(x, b.Parameter(graph.Position, stem+".positional_embedding", positions+1, dim))
-	q := b.Linear(b.Slice(x, 1, 0, 1), stem+".q_proj", dim, dim)
-	h := b.Attention(q, b.Linear(x, stem+".k_proj", dim, dim), b.Linear(x, stem+".v_proj", dim, dim),
-		graph.AttentionSpec{Heads: r.Heads, HeadDim: dim / r.Heads})
+	pool := block.Attention{Dim: dim, Heads: r.Heads, Q: block.Projection{Stem: "q_proj"}, K: block.Projection{Stem: "k_proj"}, V: block.Projection{Stem: "v_proj"}}
+	h := pool.Apply(b, b.Slice(x, 1, 0, 1), stem, block.With{KV: x})
 	return b.Linear(b.Rearrange(h, "b 1 c -> b c"), stem+".c_proj", dim, r.OutputDim)
 }
 
@@ -148,7 +106,7 @@ func (r *modifiedResNet) build(im *Import, t *clipText, table Names, image *pipe
 	}
 	b := graph.NewBuilder(im.Params(table, ""))
 	features := r.features(b, im.pixels(b, image, 3, [2]int{r.ImageSize, r.ImageSize}))
-	return im.contrastive(b, image, words, features, t.features(b, "text."))
+	return im.contrastive(b, image, words, features, t.projected(b, t.features(b, "text.")))
 }
 
 func buildOpenAIResNet(im *Import) (*graph.Model, error) {

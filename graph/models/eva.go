@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -144,8 +145,7 @@ func buildEVACLIP(im *Import) (*graph.Model, error) {
 	if c.Vision.GlobalAvgPool {
 		args.GlobalPool = "avg"
 	}
-	args.positions = plainBicubic
-	args.prefix, args.featureName, args.fcNormName, args.pooledName = "vision.", "norm", "fc_norm", ""
+	args.positions = block.PlainBicubic
 
 	names := append(Names{}, evaNames...)
 	if im.HasAny("visual.blocks.#.mlp.w3.weight") {
@@ -167,9 +167,15 @@ func buildEVACLIP(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	size := im.imageSize(t.image)
-	x := t.pooled(t.features(im.pixels(b, image, t.channels, size), size))
-	x = b.Name(b.LinearIf(t.has("head.bias"), x, "head", t.width, c.EmbedDim), "image_features")
-	y := c.text().features(b, "text.")
+	tower := t.tower(im.pixels(b, image, t.channels, size), size)
+	tower.NameStates(b, "vision.hidden_state.%d")
+	b.Name(tower.Last, "vision.norm")
+	if t.has("fc_norm.weight") {
+		b.Name(tower.Pooled, "vision.fc_norm")
+	}
+	x := b.Name(b.LinearIf(t.has("head.bias"), tower.Pooled, "head", t.width, c.EmbedDim), "image_features")
+	text := c.text()
+	y := text.projected(b, text.features(b, "text."))
 	if y == nil {
 		b.Fail(fmt.Errorf("tensor text_projection: missing"))
 		_, err := b.Graph()

@@ -11,19 +11,6 @@ import (
 
 // What early-fusion models share: BERT's configuration, its inputs, and the heads that stand on it.
 
-// bertConfig is a configuration of BERT as transformers, and the projects that began with it, write it.
-type bertConfig struct {
-	VocabSize    int     `json:"vocab_size"`
-	Dim          int     `json:"hidden_size"`
-	Layers       int     `json:"num_hidden_layers"`
-	Heads        int     `json:"num_attention_heads"`
-	Hidden       int     `json:"intermediate_size"`
-	Act          string  `json:"hidden_act"`
-	MaxPositions int     `json:"max_position_embeddings"`
-	TokenTypes   int     `json:"type_vocab_size"`
-	Eps          float64 `json:"layer_norm_eps"`
-}
-
 // bertSizes returns BERT's configuration with the sizes that tensors show: those of the embeddings, and of the layers whose
 // stem layer is a format of. Heads are of 64 channels, as the published models' are. A configuration file is read over it.
 func (p *NamedParams) bertSizes(embeddings, layer string) bertConfig {
@@ -35,22 +22,6 @@ func (p *NamedParams) bertSizes(embeddings, layer string) bertConfig {
 	c.Layers = p.layers(layer + ".output.dense.weight")
 	c.Hidden = p.dim(fmt.Sprintf(layer, 0)+".intermediate.dense.weight", 0)
 	return c
-}
-
-// bert checks the sizes, which stand in a section of the configuration, and returns the encoder.
-func (c *bertConfig) bert(section string) (*block.BERT, error) {
-	act, err := activation("hidden_act", c.Act)
-	if err == nil {
-		err = checkSizes(section, size{"hidden_size", c.Dim}, size{"num_attention_heads", c.Heads}, size{"intermediate_size", c.Hidden},
-			size{"max_position_embeddings", c.MaxPositions}, size{"vocab_size", c.VocabSize}, size{"type_vocab_size", c.TokenTypes})
-	}
-	if err != nil {
-		return nil, err
-	}
-	t := block.NewBERT(c.Layers, c.Dim, c.Heads, c.Hidden)
-	t.Layer.Norm.Eps, t.Layer.MLP.Act = c.Eps, act
-	t.Vocabulary, t.MaxPositions, t.TokenTypes = c.VocabSize, c.MaxPositions, c.TokenTypes
-	return t, nil
 }
 
 // bertText are the inputs of a BERT's text: ids, and a mask and segments that may be left out.

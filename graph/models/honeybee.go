@@ -328,7 +328,8 @@ func (p *honeybeeProjector) queries(b *graph.Builder, features *graph.Node, grid
 func (p *honeybeeProjector) deform(b *graph.Builder, query, features, reference *graph.Node, grid [2]int, at string) *graph.Node {
 	d, points := p.DWidth, p.DHeads*p.DPoints
 	value := b.Linear(features, at+".value_proj", d, d)
-	offsets := b.Linear(query, at+".sampling_offsets", d, 2*points)
+	const offset = ".sampling_offsets"
+	offsets := b.Op(graph.Linear{}, []*graph.Weight{b.Weight(graph.Place, at+offset+".weight", 2*points, d), b.Weight(graph.Bias, at+offset+".bias", 2*points)}, query)
 	weights := b.Softmax(b.Rearrange(b.Linear(query, at+".attention_weights", d, points), "b q (h p) -> b q h p", "h", p.DHeads))
 	h := b.Op(graph.DeformableAttention{Heads: p.DHeads, Points: p.DPoints, Levels: [][2]int{grid}}, nil, value, reference, offsets, weights)
 	return b.Linear(h, at+".output_proj", d, d)

@@ -2,10 +2,9 @@ package models
 
 import (
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/kernels"
 )
 
@@ -198,140 +197,24 @@ func (h *htsat) attend(b *graph.Builder, x *graph.Node, stem, local, global stri
 
 // block is a Swin block over height x width tokens, its windows shifted by half where shifted.
 func (h *htsat) block(b *graph.Builder, x *graph.Node, name string, height, width, dim, heads int, shifted bool) *graph.Node {
-	window, shift := h.Window, 0
-	if min(height, width) <= window {
-		window = min(height, width)
-	} else if shifted {
-		shift = window / 2
+	// Maps no larger than a window are one.
+	cut := block.Windows{Height: height, Width: width, Size: min(h.Window, height, width)}
+	if shifted && min(height, width) > h.Window {
+		cut.Shift = cut.Size / 2
 	}
-	if dim%heads != 0 {
-		b.Fail(fmt.Errorf("config: %d channels do not divide into %d heads", dim, heads))
-		return x
+	l := htsatLayer.Sized(dim, heads, int(h.MLPRatio*float64(dim)))
+	l.Norm.Eps, l.MLP.Act = h.Eps, h.Act
+	if !h.QKVBias {
+		l.Attention.Q.Bias, l.Attention.K.Bias, l.Attention.V.Bias = block.Absent, block.Absent, block.Absent
 	}
-	// Maps that windows do not fill are padded below and on the right.
-	fill := func(n int) int { return (window - n%window) % window }
-	full := [2]int{height + fill(height), width + fill(width)}
-	t := b.LayerNorm(x, name+".layernorm_before", dim, h.Eps)
-	if full != [2]int{height, width} {
-		t = b.Rearrange(t, "b (h w) c -> b h w c", "h", height, "w", width)
-		t = b.Op(graph.Pad{Axis: 2, After: fill(width)}, nil, b.Op(graph.Pad{Axis: 1, After: fill(height)}, nil, t))
-		t = b.Rearrange(t, "b h w c -> b (h w) c")
-	}
-	cut := graph.Windows{H: full[0], W: full[1], Size: window, Shift: shift}
-	t = b.Op(cut, nil, t)
-	project := func(which string) *graph.Node {
-		return b.LinearIf(h.QKVBias, t, name+".attention.self."+which, dim, dim)
-	}
-	q, k, v := project("query"), project("key"), project("value")
-	bias := h.bias(b, name, window, heads)
-	if shift > 0 {
-		bias = h.masked(b, bias, cut, x)
-	}
-	t = b.Attention(q, k, v, graph.AttentionSpec{Heads: heads, HeadDim: dim / heads, Bias: bias})
-	t = b.Linear(t, name+".attention.output.dense", dim, dim)
-	cut.Join = true
-	t = b.Op(cut, nil, t)
-	if full != [2]int{height, width} {
-		t = b.Rearrange(t, "b (h w) c -> b h w c", "h", full[0], "w", full[1])
-		t = b.Rearrange(b.Slice(b.Slice(t, 1, 0, height), 2, 0, width), "b h w c -> b (h w) c")
-	}
-	x = b.Add(x, t)
-	hidden := int(h.MLPRatio * float64(dim))
-	t = b.LayerNorm(x, name+".layernorm_after", dim, h.Eps)
-	t = b.Act(b.Linear(t, name+".intermediate.dense", dim, hidden), h.Act)
-	return b.Add(x, b.Linear(t, name+".output.dense", hidden, dim))
+	bias := block.RelativeBias(b, name+".relative_position_bias", name+".attention.self.relative_position_bias_table", cut.Size, heads)
+	return l.Apply(b, x, name, cut.With(b, bias, x), block.With{})
 }
 
-// bias is the relative position bias [1, heads, N, N] of the N = window^2 tokens of a window.
-func (h *htsat) bias(b *graph.Builder, name string, window, heads int) *graph.Node {
-	side := 2*window - 1
-	table := b.Tensor(name+".attention.self.relative_position_bias_table", side*side, heads)
-	return b.Value(b.Derived(graph.Position, name+".relative_position_bias", graph.Apply(relativePositions{window}, table)))
-}
-
-var _ = graph.RegisterExpr(relativePositions{}, windowMask{})
-
-// relativePositions looks up, for each pair of the N = Window^2 tokens of a window, the bias of their distance in both
-// directions (Liu et al. 2021, Swin Transformer, section 3.2). Arguments: table [(2 Window - 1)^2, heads]. The value is
-// [1, heads, N, N].
-type relativePositions struct{ Window int }
-
-func (o relativePositions) Infer(args []graph.Shape) (graph.Shape, error) {
-	const most = 1 << 12
-	side := 2*o.Window - 1
-	if o.Window < 1 || o.Window > most || len(args) != 1 || len(args[0]) != 2 || args[0][0] != side*side {
-		return nil, fmt.Errorf("the table is not one of windows of %d", o.Window)
-	}
-	n := o.Window * o.Window
-	return graph.Shape{1, args[0][1], n, n}, nil
-}
-
-func (o relativePositions) Eval(args []*graph.Tensor) ([]float32, error) {
-	table, heads := args[0].Data, args[0].Shape[1]
-	n, side := o.Window*o.Window, 2*o.Window-1
-	out := make([]float32, heads*n*n)
-	for i := range n {
-		for j := range n {
-			row := (i/o.Window-j/o.Window+o.Window-1)*side + i%o.Window - j%o.Window + o.Window - 1
-			for head := range heads {
-				out[(head*n+i)*n+j] = table[row*heads+head]
-			}
-		}
-	}
-	return out, nil
-}
-
-// masked adds to the bias what keeps tokens from attending to those that the shift has wrapped in from the other end of the
-// map, -100 as the originals have it: [B*windows, heads, N, N].
-func (h *htsat) masked(b *graph.Builder, bias *graph.Node, cut graph.Windows, like *graph.Node) *graph.Node {
-	name := fmt.Sprintf("window_mask[%dx%d,%d,%d]", cut.H, cut.W, cut.Size, cut.Shift)
-	sum := b.Add(bias, b.Value(b.Derived(graph.Position, name, graph.Apply(windowMask{cut}))))
-	sum = b.Op(graph.Expand{Axis: 0}, nil, b.Rearrange(sum, "w h q k -> 1 w h q k"), like)
-	return b.Rearrange(sum, "b w h q k -> (b w) h q k")
-}
-
-// windowMask is -100 where two tokens of a window come from different ends of the map, [windows, 1, N, N].
-type windowMask struct{ graph.Windows }
-
-func (o windowMask) Infer(args []graph.Shape) (graph.Shape, error) {
-	if len(args) != 0 {
-		return nil, fmt.Errorf("takes no arguments")
-	}
-	n := o.Size * o.Size
-	if _, err := o.Windows.Infer([]graph.Shape{{1, o.H * o.W, 1}}, nil); err != nil {
-		return nil, err
-	}
-	return graph.Shape{o.Count(), 1, n, n}, nil
-}
-
-func (o windowMask) Eval([]*graph.Tensor) ([]float32, error) {
-	cut := o.Windows
-	n := cut.Size * cut.Size
-	region := func(at, size int) int {
-		switch {
-		case at < size-cut.Size:
-			return 0
-		case at < size-cut.Shift:
-			return 1
-		}
-		return 2
-	}
-	mask := make([]float32, cut.Count()*n*n)
-	across := cut.W / cut.Size
-	for w := range cut.Count() {
-		regions := make([]int, n)
-		for i := range n {
-			regions[i] = 3*region(w/across*cut.Size+i/cut.Size, cut.H) + region(w%across*cut.Size+i%cut.Size, cut.W)
-		}
-		for i := range n {
-			for j := range n {
-				if regions[i] != regions[j] {
-					mask[(w*n+i)*n+j] = -100
-				}
-			}
-		}
-	}
-	return mask, nil
+// htsatLayer has the names of transformers' Swin layers.
+var htsatLayer = block.Layer{
+	Self: block.Branch{Norm: "layernorm_before"}, Feed: block.Branch{Norm: "layernorm_after"},
+	Attention: block.BERTLayer.Attention, MLP: block.BERTLayer.MLP,
 }
 
 // merge joins 2 x 2 tokens and halves their channels.
@@ -345,81 +228,4 @@ func (h *htsat) merge(b *graph.Builder, x *graph.Node, name string, height, widt
 	}
 	x = b.Rearrange(x, "b (h p) (w q) c -> b (h w) (q p c)", "p", 2, "q", 2)
 	return b.LinearNoBias(b.LayerNorm(x, name+".norm", 4*dim, 1e-5), name+".reduction", 4*dim, 2*dim)
-}
-
-// htsatFromTensors reads from the tensors' shapes what they tell, for projects that keep their sizes in code. stem is the
-// tower's prefix.
-func (im *Import) htsatFromTensors(stem string) *htsat {
-	h := &htsat{SpecSize: 256, Window: 8, MLPRatio: 4, QKVBias: true, Eps: 1e-5, Act: kernels.ActGELU, PatchNorm: true, FusionReduction: 4, InChannels: 1}
-	h.MelBins = im.Dim(stem+"bn0.weight", 0)
-	h.Dim = im.Dim(stem+"patch_embed.proj.weight", 0)
-	h.Patch = [2]int{im.Dim(stem+"patch_embed.proj.weight", 2), im.Dim(stem+"patch_embed.proj.weight", 3)}
-	h.Stride = h.Patch
-	for i := range im.Count(stem + "layers.#.blocks.0.norm1.weight") {
-		h.Depths = append(h.Depths, im.Count(fmt.Sprintf("%slayers.%d.blocks.#.norm1.weight", stem, i)))
-		table := fmt.Sprintf("%slayers.%d.blocks.0.attn.relative_position_bias_table", stem, i)
-		h.Heads = append(h.Heads, im.Dim(table, 1))
-		if i == 0 {
-			h.Window = int(math.Round(math.Sqrt(float64(im.Dim(table, 0))))+1) / 2
-		}
-	}
-	if hidden := im.Dim(stem+"layers.0.blocks.0.mlp.fc1.weight", 0); h.Dim > 0 {
-		h.MLPRatio = float64(hidden) / float64(h.Dim)
-	}
-	switch {
-	case im.HasTensor(stem + "mel_conv1d.0.weight"):
-		h.Fusion = fusionOf(im, stem+"fusion_model", "_1d")
-	case im.HasTensor(stem + "patch_embed.mel_conv2d.weight"):
-		h.Fusion = fusionOf(im, stem+"patch_embed.fusion_model", "_2d")
-	case im.Dim(stem+"patch_embed.proj.weight", 1) == 4:
-		h.Fusion = "channel_map"
-	}
-	return h
-}
-
-func fusionOf(im *Import, stem, kind string) string {
-	switch {
-	case im.HasAny(stem + ".local_att2.*"):
-		return "iaff" + kind
-	case im.HasAny(stem + ".local_att.*"):
-		return "aff" + kind
-	}
-	return "daf" + kind
-}
-
-// fusions are the ways to fuse that are known.
-var fusions = []string{"daf_1d", "aff_1d", "iaff_1d", "daf_2d", "aff_2d", "iaff_2d", "channel_map"}
-
-func knownFusion(name string) error {
-	if slices.Contains(fusions, name) {
-		return nil
-	}
-	return fmt.Errorf("config: fusion_type is %q; expected one of %v", name, fusions)
-}
-
-// htsatNames translates transformers' names of the tower to those of the original projects.
-func htsatNames(stem string) Names {
-	return Names{
-		{audioEncoder + "batch_norm.*", stem + "bn0.*"},
-		{audioEncoder + "layers.#.blocks.#.layernorm_before.*", stem + "layers.#.blocks.#.norm1.*"},
-		{audioEncoder + "layers.#.blocks.#.layernorm_after.*", stem + "layers.#.blocks.#.norm2.*"},
-		{audioEncoder + "layers.#.blocks.#.attention.self.query.*", stem + "layers.#.blocks.#.attn.qkv.*[0/3]"},
-		{audioEncoder + "layers.#.blocks.#.attention.self.key.*", stem + "layers.#.blocks.#.attn.qkv.*[1/3]"},
-		{audioEncoder + "layers.#.blocks.#.attention.self.value.*", stem + "layers.#.blocks.#.attn.qkv.*[2/3]"},
-		{audioEncoder + "layers.#.blocks.#.attention.self.relative_position_bias_table", stem + "layers.#.blocks.#.attn.relative_position_bias_table"},
-		{audioEncoder + "layers.#.blocks.#.attention.output.dense.*", stem + "layers.#.blocks.#.attn.proj.*"},
-		{audioEncoder + "layers.#.blocks.#.intermediate.dense.*", stem + "layers.#.blocks.#.mlp.fc1.*"},
-		{audioEncoder + "layers.#.blocks.#.output.dense.*", stem + "layers.#.blocks.#.mlp.fc2.*"},
-		{audioEncoder + "*", stem + "*"},
-	}
-}
-
-// ignoreHTSAT leaves out what the original projects store beside the weights that are used.
-func (im *Import) ignoreHTSAT(stem string) {
-	im.Ignore(stem+"*.relative_position_index", "a buffer that the window gives")
-	im.Ignore(stem+"*.attn_mask", "a buffer that the window gives")
-	im.Ignore(stem+"tscam_conv.*", "the head of audio tagging")
-	im.Ignore(stem+"head.*", "the head of audio tagging")
-	im.Ignore(stem+"*fusion_model.global_att2.*", "a part of iAFF that the original does not use")
-	im.Ignore("*.num_batches_tracked", "a counter of training")
 }

@@ -60,6 +60,14 @@ var imageProcessors = map[string]string{
 	"llava_next": "LlavaNextImageProcessor", "idefics2": "Idefics2ImageProcessor", "vilt": "ViltImageProcessor",
 }
 
+// imageSize returns the height and width to build for: the one asked for, else the trained one.
+func (im *Import) imageSize(trained [2]int) [2]int {
+	if im.Options.ImageSize != [2]int{} {
+		return im.Options.ImageSize
+	}
+	return trained
+}
+
 // pixels adds the input of a vision tower: the pixels 0..255 that preprocessing gives, normalised inside the graph, so
 // that the normalisation can be folded into the first convolution. The normalised value is pixel_values.
 func (im *Import) pixels(b *graph.Builder, image *pipeline.Image, channels int, size [2]int) *graph.Node {

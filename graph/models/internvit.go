@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -58,9 +59,17 @@ func internNames(prefix string) Names {
 func (v *internVision) tower(b *graph.Builder, p *NamedParams) (*vitTower, error) {
 	args := defaultViT(familyViT)
 	args.EmbedDim, args.NumHeads, args.NormEps, args.ActLayer = p.dim("patch_embed.proj.weight", 0), v.Heads, v.Eps, v.HiddenAct
-	args.ImgSize, args.positions = pair{v.ImageSize, v.ImageSize}, plainBicubic
-	args.embeddingsName, args.blockName, args.firstBlock, args.attentionName = "embeddings", "layer%d", 0, "layer%d.attn"
+	args.ImgSize, args.positions = pair{v.ImageSize, v.ImageSize}, block.PlainBicubic
 	return newViTTower(b, p, args)
+}
+
+// nameInternViT names the states of a tower.
+func (v *vitValues) nameInternViT(b *graph.Builder) {
+	b.Name(v.Embeddings, "embeddings")
+	for i, x := range v.Attended {
+		b.Namef(x, "layer%d.attn", i)
+		b.Namef(v.Hidden[i+1], "layer%d", i)
+	}
 }
 
 func buildInternViT(im *Import) (*graph.Model, error) {
@@ -79,8 +88,10 @@ func buildInternViT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	size := im.imageSize(t.image)
-	x := b.Output(t.features(im.pixels(b, image, t.channels, size), size), graph.Vision, "last_hidden_state")
-	b.Output(b.Token(x, 0), graph.Vision, "pooler_output")
+	x := t.encoder(im.pixels(b, image, t.channels, size), size)
+	x.nameInternViT(b)
+	b.Output(x.Last, graph.Vision, "last_hidden_state")
+	b.Output(b.Token(x.Last, 0), graph.Vision, "pooler_output")
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
 }
@@ -122,20 +133,12 @@ func buildInternVL(im *Import) (*graph.Model, error) {
 	if err := image.Check(); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	x := t.features(im.pixels(b, image, t.channels, size), size)
-	// select_layer counts the states, of which the first is the embeddings.
-	layer := c.Layer
-	if layer < 0 {
-		layer += t.depth + 1
-	}
-	switch {
-	case layer < 0 || layer > t.depth:
+	tower := t.encoder(im.pixels(b, image, t.channels, size), size)
+	tower.nameInternViT(b)
+	if c.Layer < -t.depth-1 || c.Layer > t.depth {
 		return nil, fmt.Errorf("config: select_layer is %d, and there are %d layers", c.Layer, t.depth)
-	case layer == 0:
-		x = b.Named("embeddings")
-	case layer < t.depth:
-		x = b.Named(fmt.Sprintf("layer%d", layer-1))
 	}
+	x := tower.State(b, c.Layer) // counts the states, of which the first is the embeddings
 	r := int(1 / c.Ratio)
 	grid := [2]int{size[0] / t.patch[0], size[1] / t.patch[1]}
 	if grid[0]%r != 0 || grid[1]%r != 0 {

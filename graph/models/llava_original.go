@@ -11,6 +11,7 @@ import (
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -351,7 +352,7 @@ func (im *Import) knownTower(name string) (*llavaTower, bool) {
 	v.Heads = v.HiddenSize / 64
 	v.Layers = im.Count(inTower + "vision_model.encoder.layers.#.layer_norm1.weight")
 	v.IntermediateSize = im.Dim(inTower+"vision_model.encoder.layers.0.mlp.fc1.weight", 0)
-	v.ImageSize = v.PatchSize * squareGrid(im.Dim(inTower+"vision_model.embeddings.position_embedding.weight", 0) - 1)[0]
+	v.ImageSize = v.PatchSize * block.SquareGrid(im.Dim(inTower+"vision_model.embeddings.position_embedding.weight", 0) - 1)[0]
 	im.Note("mm_vision_tower %q is not at hand: its tensors are here, and its sizes are read from them", name)
 	return im.clipTower(&v), true
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -140,8 +141,8 @@ func buildOpenCLIP(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	// A checkpoint of another size than the configuration's is interpolated when it is loaded.
-	v.ImageSize, v.trained, v.positions = image[0], [2]int(image), timmBicubic
-	if v.stored = squareGrid(im.Dim("visual.positional_embedding", 0) - 1); v.stored == [2]int{} {
+	v.ImageSize, v.trained, v.positions = image[0], [2]int(image), block.TimmBicubic
+	if v.stored = block.SquareGrid(im.Dim("visual.positional_embedding", 0) - 1); v.stored == [2]int{} {
 		v.stored = [2]int{image[0] / max(o.Vision.PatchSize, 1), image[1] / max(o.Vision.PatchSize, 1)}
 	}
 	pooled, isPooled := o.Vision.AttentionalPool.(bool)

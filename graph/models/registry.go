@@ -5,6 +5,7 @@ package models
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,6 +126,13 @@ func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
 	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Source(), strings.Join(names, " or "))
 }
 
+// ErrUnrecognised is what errors.Is finds in the error of a checkpoint that is of no known system.
+var ErrUnrecognised = errors.New("no known system")
+
+type unrecognised struct{ error }
+
+func (unrecognised) Is(target error) bool { return target == ErrUnrecognised }
+
 func (im *Import) unrecognised() error {
 	var known []string
 	for _, s := range systems {
@@ -139,8 +147,8 @@ func (im *Import) unrecognised() error {
 	names := im.Checkpoint.Names()
 	sample := strings.Join(names[:min(3, len(names))], ", ")
 	if raw, err := im.ReadFile("config.json"); err == nil && json.Unmarshal(raw, &header) == nil && header.ModelType != "" {
-		return fmt.Errorf("%s: config.json says model_type %q, which with tensors named as %s is none of the known systems; known model types: %s",
-			im.Source(), header.ModelType, sample, strings.Join(known, ", "))
+		return unrecognised{fmt.Errorf("%s: config.json says model_type %q, which with tensors named as %s is none of the known systems; known model types: %s",
+			im.Source(), header.ModelType, sample, strings.Join(known, ", "))}
 	}
 	var looked []string
 	for _, s := range systems {
@@ -150,6 +158,6 @@ func (im *Import) unrecognised() error {
 			}
 		}
 	}
-	return fmt.Errorf("%s: no known system: looked at config.json and open_clip_config.json and at %d tensors (%s); known are %s",
-		im.Source(), len(names), sample, strings.Join(looked, "; "))
+	return unrecognised{fmt.Errorf("%s: no known system: looked at config.json and open_clip_config.json and at %d tensors (%s); known are %s",
+		im.Source(), len(names), sample, strings.Join(looked, "; "))}
 }

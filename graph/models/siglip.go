@@ -2,9 +2,9 @@ package models
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -112,25 +112,28 @@ func buildSigLIP(im *Import) (*graph.Model, error) {
 // build makes the towers that the checkpoint holds.
 func (c *siglipConfig) build(im *Import, b *graph.Builder, hasVision, hasText bool) (*graph.Model, error) {
 	p := &pipeline.Pipeline{}
+	var vision, text *block.Tower
 	var err error
 	if hasVision {
 		s := im.imageSize([2]int{c.Vision.ImageSize, c.Vision.ImageSize})
 		if p.Image, err = im.imagePipeline(pipeline.ImageSquash(c.Vision.ImageSize, c.Vision.ImageSize, pipeline.HalfMean, pipeline.HalfStd)); err != nil {
 			return nil, err
 		}
-		c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, s), s, prefixIf(hasText, "vision."))
+		vision = c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, s), s, prefixIf(hasText, "vision."))
 	}
 	if hasText {
 		if p.Text, err = im.textPipeline("SiglipTokenizer", c.Text.MaxPositions, c.Text.VocabSize); err != nil {
 			return nil, err
 		}
-		c.Text.features(b, prefixIf(hasVision, "text."))
+		text = c.Text.features(b, prefixIf(hasVision, "text."))
 	}
 	switch {
+	case hasVision && hasText && vision.Pooled == nil:
+		b.Fail(fmt.Errorf("config: vision_config.vision_use_head is false, and a model of two towers compares what it pools"))
 	case hasVision && hasText:
-		image := b.Output(b.L2Norm(b.Named("vision.pooler_output"), 0), graph.Vision, "image_embeds")
-		text := b.Output(b.L2Norm(b.Named("text.pooler_output"), 0), graph.Text, "text_embeds")
-		logits := scaledSimilarity(b, image, text, true)
+		image := b.Output(b.L2Norm(vision.Pooled, 0), graph.Vision, "image_embeds")
+		words := b.Output(b.L2Norm(text.Pooled, 0), graph.Text, "text_embeds")
+		logits := scaledSimilarity(b, image, words, true)
 		b.Output(logits, graph.Joint, "logits_per_image")
 		b.Output(b.Rearrange(logits, "i t -> t i"), graph.Joint, "logits_per_text")
 		b.Output(b.Act(logits, kernels.ActSigmoid), graph.Joint, "probs")
@@ -157,8 +160,9 @@ func scaledSimilarity(b *graph.Builder, image, text *graph.Node, bias bool) *gra
 	return logits
 }
 
-// features builds the vision tower for images of the given height and width, interpolating its positions.
-func (v *siglipVision) features(b *graph.Builder, pixels *graph.Node, image [2]int, prefix string) {
+// features builds the vision tower for images of the given height and width, interpolating its positions, and names its values
+// behind a prefix.
+func (v *siglipVision) features(b *graph.Builder, pixels *graph.Node, image [2]int, prefix string) *block.Tower {
 	act, err := activation("hidden_act", v.HiddenAct)
 	if err == nil {
 		err = checkSizes("vision_config",
@@ -167,89 +171,57 @@ func (v *siglipVision) features(b *graph.Builder, pixels *graph.Node, image [2]i
 	}
 	var grid [2]int
 	if err == nil {
-		grid, err = gridOf(image, [2]int{v.PatchSize, v.PatchSize}, [2]int{v.ImageSize, v.ImageSize})
+		grid, err = block.Grid(image, [2]int{v.PatchSize, v.PatchSize}, [2]int{v.ImageSize, v.ImageSize})
 	}
 	if err != nil {
-		b.Fail(err)
-		return
+		return block.Failed(b, err, pixels)
 	}
 	d := v.HiddenSize
-	x := b.Rearrange(pixels, "b c h w -> b h w c")
-	x = b.Conv(x, "vision_model.embeddings.patch_embedding", graph.ConvSpec{
-		In: v.Channels, Out: d, KH: v.PatchSize, KW: v.PatchSize, Stride: [2]int{v.PatchSize, v.PatchSize}})
-	x = b.Rearrange(x, "b h w c -> b (h w) c")
-	trained := v.ImageSize / v.PatchSize
-	const name = "vision_model.embeddings.position_embedding.weight"
+	x := block.Patches{Channels: v.Channels, Dim: d, Height: v.PatchSize, Width: v.PatchSize}.Apply(b, pixels, "vision_model.embeddings.patch_embedding")
+	side := v.ImageSize / v.PatchSize
 	// transformers 4.42 adds 0.1 to the grid before it takes the scale.
-	table := interpolation{Offset: 0.1}.expr(b.Tensor(name, trained*trained, d), 0, [2]int{trained, trained}, grid)
-	positions := b.Value(b.Derived(graph.Position, name, table))
+	positions := block.Positions{Interpolation: block.Interpolation{Offset: 0.1}, Table: "vision_model.embeddings.position_embedding.weight",
+		Stored: [2]int{side, side}, Grid: grid, Dim: d}.Value(b)
 	b.Name(b.Rearrange(positions, "s d -> 1 s d"), prefix+"position_embeddings")
-	x = b.Name(b.Add(x, positions), prefix+"hidden_state.0")
-	block := encoderBlock{Dim: d, Heads: v.Heads, Hidden: v.IntermediateSize, Eps: v.Eps, Act: act}
-	for i := range b.Layers(v.Layers) {
-		x = block.layer(b, x, nil, fmt.Sprintf("vision_model.encoder.layers.%d", i))
-		b.Namef(x, "%shidden_state.%d", prefix, i+1)
-	}
-	x = b.Name(b.LayerNorm(x, "vision_model.post_layernorm", d, v.Eps), prefix+"last_hidden_state")
+	stack := clipStack("vision_model", v.Layers, d, v.Heads, v.IntermediateSize, v.Eps, act, false)
+	stack.Norm = "vision_model.post_layernorm"
+	t := stack.Apply(b, b.Add(x, positions), block.With{}, block.With{})
+	t.NameStates(b, prefix+"hidden_state.%d")
+	b.Name(t.Last, prefix+"last_hidden_state")
 	if v.UseHead {
-		v.pool(b, x, act, prefix)
+		head := block.SigLIPPool.Sized(d, v.Heads, v.IntermediateSize)
+		head.Norm.Eps, head.MLP.Act = v.Eps, act
+		attended, pooled := head.Apply(b, t.Last, "vision_model.head", block.With{})
+		b.Name(attended, prefix+"map_attention")
+		t.Pooled = b.Name(b.Rearrange(pooled, "b 1 d -> b d"), prefix+"pooler_output")
 	}
+	return t
 }
 
-// pool is the attention-pooling head: a learned probe attends to all patches, and an MLP follows (Zhai et al. 2022,
-// Scaling Vision Transformers, section 3.2).
-func (v *siglipVision) pool(b *graph.Builder, x *graph.Node, act kernels.Activation, prefix string) {
-	const head = "vision_model.head."
-	d := v.HiddenSize
-	part := func(i int, name string) (w, bias *graph.Weight) {
-		weight := graph.SliceExpr(b.Tensor(head+"attention.in_proj_weight", 3*d, d), i*d, (i+1)*d)
-		shift := graph.SliceExpr(b.Tensor(head+"attention.in_proj_bias", 3*d), i*d, (i+1)*d)
-		return b.Derived(graph.Matrix, head+"attention."+name+".weight", weight), b.Derived(graph.Bias, head+"attention."+name+".bias", shift)
-	}
-	project := func(i int, name string, x *graph.Node) *graph.Node {
-		w, bias := part(i, name)
-		return b.Op(graph.Linear{}, []*graph.Weight{w, bias}, x)
-	}
-	probe := b.Parameter(graph.Position, head+"probe", 1, 1, d)
-	q := b.Op(graph.Expand{}, nil, project(0, "q_proj", probe), x)
-	h := b.Attention(q, project(1, "k_proj", x), project(2, "v_proj", x), graph.AttentionSpec{Heads: v.Heads, HeadDim: d / v.Heads})
-	h = b.Name(b.Linear(h, head+"attention.out_proj", d, d), prefix+"map_attention")
-	y := b.LayerNorm(h, head+"layernorm", d, v.Eps)
-	y = b.Act(b.Linear(y, head+"mlp.fc1", d, v.IntermediateSize), act)
-	y = b.Add(h, b.Linear(y, head+"mlp.fc2", v.IntermediateSize, d))
-	b.Name(b.Rearrange(y, "b 1 d -> b d"), prefix+"pooler_output")
-}
-
-// features builds the text tower, whose last position is projected.
-func (t *siglipText) features(b *graph.Builder, prefix string) {
+// features builds the text tower, whose last position is projected, and names its values behind a prefix.
+func (t *siglipText) features(b *graph.Builder, prefix string) *block.Tower {
 	act, err := activation("hidden_act", t.HiddenAct)
 	if err == nil {
 		err = checkSizes("text_config", size{"hidden_size", t.HiddenSize}, size{"num_attention_heads", t.Heads},
 			size{"intermediate_size", t.IntermediateSize}, size{"max_position_embeddings", t.MaxPositions}, size{"vocab_size", t.VocabSize})
 	}
+	ids := b.Input("input_ids", -1, -2)
 	if err != nil {
-		b.Fail(err)
-		return
+		return block.Failed(b, err, ids)
 	}
 	d := t.HiddenSize
-	ids := b.Input("input_ids", -1, -2)
 	mask := b.OptionalInput("attention_mask", ids, 1, -1, -2)
 	x := b.Embedding(ids, "text_model.embeddings.token_embedding", t.VocabSize, d)
-	positions := b.Parameter(graph.Position, "text_model.embeddings.position_embedding.weight", t.MaxPositions, d)
-	x = b.Add(x, b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1}, nil, positions, ids))
-	b.Name(x, prefix+"hidden_state.0")
-	bias := b.Op(graph.KeyMask{Value: -math.MaxFloat32}, nil, mask)
-	block := encoderBlock{Dim: d, Heads: t.Heads, Hidden: t.IntermediateSize, Eps: t.Eps, Act: act}
-	for i := range b.Layers(t.Layers) {
-		x = block.layer(b, x, bias, fmt.Sprintf("text_model.encoder.layers.%d", i))
-		b.Namef(x, "%shidden_state.%d", prefix, i+1)
-	}
-	b.Name(b.LayerNorm(x, "text_model.final_layer_norm", d, t.Eps), prefix+"last_hidden_state")
-	last := b.Rearrange(b.Slice(x, 1, -1, 0), "b 1 d -> b d")
-	last = b.LayerNorm(last, "text_model.final_layer_norm", d, t.Eps)
+	x = block.TextPositions(b, x, "text_model.embeddings.position_embedding.weight", t.MaxPositions, d)
+	stack := clipStack("text_model", t.Layers, d, t.Heads, t.IntermediateSize, t.Eps, act, false)
+	tower := stack.Apply(b, x, block.With{Bias: block.HideKeys(b, mask)}, block.With{})
+	tower.NameStates(b, prefix+"hidden_state.%d")
+	norm := func(x *graph.Node) *graph.Node { return b.LayerNorm(x, "text_model.final_layer_norm", d, t.Eps) }
+	b.Name(norm(tower.Last), prefix+"last_hidden_state")
 	projection := t.ProjectionSize
 	if projection == 0 {
 		projection = d
 	}
-	b.Name(b.Linear(last, "text_model.head", d, projection), prefix+"pooler_output")
+	tower.Pooled = b.Name(b.Linear(norm(block.LastToken(b, tower.Last)), "text_model.head", d, projection), prefix+"pooler_output")
+	return tower
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 )
 
 // big_vision's checkpoints are trees of flax parameters: kernels are [in, out], those of attention [in, heads, width] and
@@ -43,7 +44,7 @@ func buildBigVision(im *Import) (*graph.Model, error) {
 	v.PatchSize, v.Channels, v.HiddenSize = of("img/embedding/kernel", 0), of("img/embedding/kernel", 2), of("img/embedding/kernel", 3)
 	v.Layers, v.Heads = depth("img/Transformer"), of("img/Transformer/encoderblock/MultiHeadDotProductAttention_0/query/kernel", 1)
 	v.IntermediateSize = of("img/Transformer/encoderblock/MlpBlock_0/Dense_0/kernel", 1)
-	grid := squareGrid(of("img/pos_embedding", 1))
+	grid := block.SquareGrid(of("img/pos_embedding", 1))
 	v.ImageSize = grid[0] * v.PatchSize
 	v.UseHead = im.HasTensor(p.root + "img/MAPHead_0/probe")
 	hasText := im.HasTensor(p.root + "txt/Embed_0/embedding")

@@ -134,56 +134,6 @@ func TestMixedRotary(t *testing.T) {
 	}
 }
 
-// TestAngles holds the tables of angles against complex rotations by the definition.
-func TestAngles(t *testing.T) {
-	grid := [2]int{3, 5}
-	for _, c := range []struct {
-		name  string
-		args  vitArgs
-		angle func(y, x, i int) float64 // the angle of the i-th of four pairs
-	}{
-		{"axial", vitArgs{RotaryTemperature: 10000, RotaryGridIndexing: "ij"}, func(y, x, i int) float64 {
-			return []float64{float64(y), float64(x)}[i/2] * math.Pow(10000, -float64(i%2)/2)
-		}},
-		{"reference", vitArgs{RotaryTemperature: 100, RotaryGridIndexing: "xy", RotaryGridOffset: 1, RefFeatShape: &pair{6, 20}}, func(y, x, i int) float64 {
-			return []float64{float64(x+1) / 5 * 20, float64(y+1) / 3 * 6}[i/2] * math.Pow(100, -float64(i%2)/2)
-		}},
-		{"normalised", vitArgs{RotaryType: "dinov3", RotaryTemperature: 100}, func(y, x, i int) float64 {
-			at := []float64{(float64(y)+0.5)/3*2 - 1, (float64(x)+0.5)/5*2 - 1}[i/2]
-			return 2 * math.Pi * at / math.Pow(100, float64(i%2)/2)
-		}},
-	} {
-		for _, rotateHalf := range []bool{false, true} {
-			tower := &vitTower{vitArgs: c.args}
-			table := graph.Apply(turns{Prefix: 2, Half: rotateHalf, Sine: true}, tower.patchAngles(grid, 8))
-			v, err := table.Eval()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !table.Shape().Equal(graph.Shape{17, 1, 8}) {
-				t.Fatalf("shape %v", table.Shape())
-			}
-			worst := 0.0
-			for row := range 17 {
-				for j := range 8 {
-					i := j / 2
-					if rotateHalf {
-						i = j % 4
-					}
-					want := 0.0
-					if row >= 2 {
-						want = math.Sin(c.angle((row-2)/5, (row-2)%5, i))
-					}
-					worst = max(worst, math.Abs(float64(v[row*8+j])-want))
-				}
-			}
-			if worst > 2e-6 {
-				t.Errorf("%s, halves %v: error %.2g", c.name, rotateHalf, worst)
-			}
-		}
-	}
-}
-
 // TestEVANamings writes one tower as timm and as EVA-CLIP, with every option that both have: they must compute the same.
 func TestEVANamings(t *testing.T) {
 	const text = `"text_cfg": {"context_length": 6, "vocab_size": 9, "width": 8, "heads": 2, "layers": 1}`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/kernels"
 )
@@ -35,25 +36,14 @@ type vitArgs struct {
 	// What the constructors differ in, and what other projects' variants of them have.
 	poolsPrefix    bool    // attention pooling sees class and register tokens too
 	mlpNormEps     float64 // of the norm inside a plain MLP; 0: as the others
-	positions      interpolation
-	featureName    string // of the normed tokens
-	pooledName     string // of the pooled token after fc_norm; "" for none
-	mapName        string // of the attention pooling's result; "" for none
-	fcNormName     string // of the pooled token's norm; "" for none
-	prefix         string // before the names of values
+	positions      block.Interpolation
 	rotaryFromFile string // the stem of stored tables of angles, "" to compute them
-
-	embeddingsName string // of what the first block gets
-	attentionName  string // of a block's attention before its gain, for the block's number; "" for none
-	blockName      string // of a block's output, for its number
-	firstBlock     int    // the first block's number there
 }
 
 // defaultViT are the defaults of timm's constructors.
 func defaultViT(family string) vitArgs {
-	a := vitArgs{EmbedDim: 768, NumHeads: 12, GlobalPool: "token", ActLayer: "gelu", NormEps: 1e-6, positions: timmBicubic,
-		RotaryType: "cat", RotaryTemperature: 10000, RotaryGridIndexing: "ij", featureName: "forward_features", pooledName: "pre_logits",
-		embeddingsName: "hidden_state.0", blockName: "hidden_state.%d", firstBlock: 1}
+	a := vitArgs{EmbedDim: 768, NumHeads: 12, GlobalPool: "token", ActLayer: "gelu", NormEps: 1e-6, positions: block.TimmBicubic,
+		RotaryType: "cat", RotaryTemperature: 10000, RotaryGridIndexing: "ij"}
 	if family == familyEVA {
 		a.GlobalPool, a.poolsPrefix = "avg", true
 	}
@@ -100,11 +90,13 @@ func buildTimmViT(im *Import) (*graph.Model, error) {
 	}
 	im.ignoreEVABuffers("")
 	pixels := im.pixels(b, image, t.channels, im.imageSize(t.image))
-	pooled := t.pooled(t.features(pixels, im.imageSize(t.image)))
-	b.SetOutput("pre_logits", graph.Vision)
+	x := t.tower(pixels, im.imageSize(t.image))
+	x.NameStates(b, "hidden_state.%d")
+	b.Name(x.Last, "forward_features")
+	b.Output(x.Pooled, graph.Vision, "pre_logits")
 	if t.has("head.weight") {
 		classes := t.dim("head.weight", 0)
-		b.Output(b.LinearIf(t.has("head.bias"), pooled, "head", t.width, classes), graph.Vision, "logits")
+		b.Output(b.LinearIf(t.has("head.bias"), x.Pooled, "head", t.width, classes), graph.Vision, "logits")
 	}
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
@@ -199,7 +191,7 @@ func newViTTower(b *graph.Builder, p *NamedParams, args vitArgs) (*vitTower, err
 		if !t.NoEmbedClass {
 			n -= t.prefixTokens
 		}
-		t.stored = squareGrid(n)
+		t.stored = block.SquareGrid(n)
 		if own := [2]int{t.image[0] / t.patch[0], t.image[1] / t.patch[1]}; own[0]*own[1] == n {
 			t.stored = own
 		}
@@ -229,44 +221,54 @@ func (t *vitTower) attention() int {
 	return t.dim("blocks.0.attn.q_proj.weight", 0)
 }
 
-// norm is a layer norm, or RMSNorm where there is no bias.
-func (t *vitTower) norm(x *graph.Node, stem string, dim int) *graph.Node {
-	return t.normEps(x, stem, dim, t.NormEps)
+// norm describes the norms: layer norms, or RMSNorms where there is no bias.
+func (t *vitTower) norm() block.Norm { return block.Norm{Kind: block.StoredNorm, Eps: t.NormEps} }
+
+// normed applies the norm of a stem, where there is one.
+func (t *vitTower) normed(x *graph.Node, stem string) *graph.Node {
+	if !t.has(stem + ".weight") {
+		return x
+	}
+	return t.norm().Apply(t.b, x, stem, t.width)
 }
 
-func (t *vitTower) normEps(x *graph.Node, stem string, dim int, eps float64) *graph.Node {
-	if t.has(stem + ".bias") {
-		return t.b.LayerNorm(x, stem, dim, eps)
-	}
-	return t.b.RMSNorm(x, stem, dim, eps)
+// vitValues is what a tower computes: Last are the normed tokens, Pooled is the head's input.
+type vitValues struct {
+	*block.Tower
+	Attended []*graph.Node // each layer's attention, before its gain
+	Mapped   *graph.Node   // the attention pooling's result; nil without one
 }
 
-// features builds the tower from NCHW pixels of the given height and width to the last block's output.
-func (t *vitTower) features(pixels *graph.Node, image [2]int) *graph.Node {
-	b, d := t.b, t.width
-	grid, err := gridOf(image, t.patch, t.image)
-	if err != nil {
-		b.Fail(err)
-		return pixels
-	}
-	x := b.Rearrange(pixels, "b c h w -> b h w c")
-	x = b.Conv(x, "patch_embed.proj", graph.ConvSpec{In: t.channels, Out: d, KH: t.patch[0], KW: t.patch[1], Stride: t.patch,
-		NoBias: !t.has("patch_embed.proj.bias")})
-	x = b.Rearrange(x, "b h w c -> b (h w) c")
-	if t.has("patch_embed.norm.weight") {
-		x = t.norm(x, "patch_embed.norm", d)
-	}
-	x = t.tokens(x, grid)
-	if t.has("norm_pre.weight") {
-		x = t.norm(x, "norm_pre", d)
-	}
-	b.Name(x, t.prefix+t.embeddingsName)
-	turn := t.rotary(grid)
-	for i := range b.Layers(t.depth) {
-		x = t.block(x, i, turn)
-		b.Namef(x, t.prefix+t.blockName, i+t.firstBlock)
-	}
+// tower builds the tower from NCHW pixels of the given height and width.
+func (t *vitTower) tower(pixels *graph.Node, image [2]int) *vitValues {
+	x := t.encoder(pixels, image)
+	t.pool(x)
 	return x
+}
+
+// encoder builds the tower up to the last block, whose output is Last.
+func (t *vitTower) encoder(pixels *graph.Node, image [2]int) *vitValues {
+	b, d := t.b, t.width
+	grid, err := block.Grid(image, t.patch, t.image)
+	if err != nil {
+		return &vitValues{Tower: block.Failed(b, err, pixels)}
+	}
+	patches := block.Patches{Channels: t.channels, Dim: d, Height: t.patch[0], Width: t.patch[1], Projection: block.Projection{Bias: block.Stored}}
+	x := t.normed(patches.Apply(b, pixels, "patch_embed.proj"), "patch_embed.norm")
+	x = t.normed(t.tokens(x, grid), "norm_pre")
+	out := &vitValues{}
+	turn := t.rotary(grid)
+	stack := block.Transformer{Layer: t.layer(), Stem: "blocks.%d", Layers: t.depth, Each: func(i int, _ *block.Layer, self, _ *block.With) {
+		if turn != nil {
+			self.Rotate = turn(i)
+		}
+		self.Join = func(x *graph.Node) *graph.Node {
+			out.Attended = append(out.Attended, x)
+			return x
+		}
+	}}
+	out.Tower = stack.Apply(b, x, block.With{}, block.With{})
+	return out
 }
 
 // tokens adds positions and puts class and register tokens before the patches.
@@ -285,8 +287,7 @@ func (t *vitTower) tokens(x *graph.Node, grid [2]int) *graph.Node {
 		if !t.NoEmbedClass {
 			embedded = t.prefixTokens
 		}
-		table := b.Tensor("pos_embed", embedded+t.stored[0]*t.stored[1], d)
-		positions = b.Value(b.Derived(graph.Position, "pos_embed", t.positions.expr(table, embedded, t.stored, grid)))
+		positions = block.Positions{Interpolation: t.positions, Table: "pos_embed", Before: embedded, Stored: t.stored, Grid: grid, Dim: d}.Value(b)
 	}
 	if positions != nil && embedded == 0 {
 		x = b.Add(x, positions)
@@ -303,213 +304,103 @@ func (t *vitTower) tokens(x *graph.Node, grid [2]int) *graph.Node {
 	return x
 }
 
-// projection is one of queries, keys and values, out of the fused matrix or of its own, without the bias that the
-// architecture leaves out.
-func (t *vitTower) projection(x *graph.Node, name string, i int) *graph.Node {
-	b, d, a := t.b, t.width, t.attention()
-	own := name + [...]string{".q_proj", ".k_proj", ".v_proj"}[i]
-	var w, bias *graph.Weight
-	if t.has(name + ".qkv.weight") {
-		w = b.Derived(graph.Matrix, own+".weight", graph.SliceExpr(b.Tensor(name+".qkv.weight", 3*a, d), i*a, (i+1)*a))
-	} else {
-		w = b.Weight(graph.Matrix, own+".weight", a, d)
-	}
-	separate := name + [...]string{".q_bias", ".k_bias", ".v_bias"}[i]
-	switch {
-	case t.has(name + ".qkv.bias"):
-		bias = b.Derived(graph.Bias, own+".bias", graph.SliceExpr(b.Tensor(name+".qkv.bias", 3*a), i*a, (i+1)*a))
-	case t.has(separate) && i != 1:
-		bias = b.Derived(graph.Bias, own+".bias", b.Tensor(separate, a))
-	case t.has(own + ".bias"):
-		bias = b.Weight(graph.Bias, own+".bias", a)
-	}
-	return b.Op(graph.Linear{}, []*graph.Weight{w, bias}, x)
-}
-
-// rotation turns [B, S, heads, head width] by the positions of a layer's tokens.
-type rotation func(x *graph.Node, layer int) *graph.Node
-
-// attend builds the self-attention of a layer.
-func (t *vitTower) attend(x *graph.Node, layer int, turn rotation) *graph.Node {
-	b, a := t.b, t.attention()
-	name := fmt.Sprintf("blocks.%d.attn", layer)
-	q, k, v := t.projection(x, name, 0), t.projection(x, name, 1), t.projection(x, name, 2)
-	byHead := func(y *graph.Node, norm string) *graph.Node {
-		// InternViT's norm is over all heads together.
-		if t.heads > 1 && t.dim(norm+".weight", 0) == a {
-			return t.norm(y, norm, a)
+// layer describes the layers, by what the tensors of the first one show.
+func (t *vitTower) layer() block.Layer {
+	const first = "blocks.0."
+	stored := func(stem string) string { // of a norm that not all have
+		if t.has(first + stem + ".weight") {
+			return stem
 		}
-		if !t.has(norm+".weight") && turn == nil {
-			return y
-		}
-		y = b.Rearrange(y, "b s (h d) -> b s h d", "h", t.heads)
-		if t.has(norm + ".weight") {
-			y = t.norm(y, norm, a/t.heads)
-		}
-		if turn != nil {
-			y = turn(y, layer)
-		}
-		return b.Rearrange(y, "b s h d -> b s (h d)")
+		return ""
 	}
-	y := b.Attention(byHead(q, name+".q_norm"), byHead(k, name+".k_norm"), v,
-		graph.AttentionSpec{Heads: t.heads, HeadDim: a / t.heads})
-	if t.has(name + ".norm.weight") {
-		y = t.norm(y, name+".norm", a)
+	hidden := t.dim(first+"mlp.fc2.weight", 1)
+	l := block.TimmLayer.Sized(t.width, t.heads, hidden)
+	l.Norm, l.Attention.Norm, l.MLP.Norm, l.MLP.Act = t.norm(), t.norm(), t.norm(), t.act
+	if t.PostNorm {
+		l.Order = block.BranchNorm
 	}
-	if t.has(name + ".gate.weight") {
-		gate := b.LinearIf(t.has(name+".gate.bias"), x, name+".gate", t.width, a)
-		y = b.Mul(y, b.Act(gate, kernels.ActSigmoid))
-	}
-	y = b.LinearIf(t.has(name+".proj.bias"), y, name+".proj", a, t.width)
-	if t.attentionName != "" {
-		b.Namef(y, t.prefix+t.attentionName, layer)
-	}
-	return y
-}
-
-// mlp builds the MLP of a layer: plain, gated with the gate's and the other half in one matrix or in two.
-func (t *vitTower) mlp(x *graph.Node, name string) *graph.Node {
-	b, d := t.b, t.width
-	linear := func(x *graph.Node, stem string, in, out int) *graph.Node {
-		return b.LinearIf(t.has(stem+".bias"), x, stem, in, out)
-	}
-	hidden := t.dim(name+".fc2.weight", 1)
-	eps := t.NormEps
-	switch {
-	case t.has(name + ".fc1_g.weight"):
-		x = b.Mul(b.Act(linear(x, name+".fc1_g", d, hidden), kernels.ActSiLU), linear(x, name+".fc1_x", d, hidden))
-	case t.dim(name+".fc1.weight", 0) == 2*hidden:
-		half := func(i int, own string) *graph.Node {
-			w := graph.SliceExpr(b.Tensor(name+".fc1.weight", 2*hidden, d), i*hidden, (i+1)*hidden)
-			params := []*graph.Weight{b.Derived(graph.Matrix, name+own+".weight", w), nil}
-			if t.has(name + ".fc1.bias") {
-				params[1] = b.Derived(graph.Bias, name+own+".bias", graph.SliceExpr(b.Tensor(name+".fc1.bias", 2*hidden), i*hidden, (i+1)*hidden))
-			}
-			return b.Op(graph.Linear{}, params, x)
-		}
-		x = b.Mul(b.Act(half(0, ".fc1_g"), kernels.ActSiLU), half(1, ".fc1_x"))
-	default:
-		x = b.Act(linear(x, name+".fc1", d, hidden), t.act)
-		if t.mlpNormEps != 0 {
-			eps = t.mlpNormEps
-		}
-	}
-	if t.has(name + ".norm.weight") {
-		x = t.normEps(x, name+".norm", hidden, eps)
-	}
-	return linear(x, name+".fc2", hidden, d)
-}
-
-// block builds one layer: norms before its branches, or behind them.
-func (t *vitTower) block(x *graph.Node, layer int, turn rotation) *graph.Node {
-	name := fmt.Sprintf("blocks.%d", layer)
-	branch := func(x *graph.Node, i int, f func(*graph.Node) *graph.Node) *graph.Node {
-		norm := fmt.Sprintf("%s.norm%d", name, i)
-		var y *graph.Node
-		if t.PostNorm {
-			y = t.norm(f(x), norm, t.width)
-		} else {
-			y = f(t.norm(x, norm, t.width))
-		}
-		for _, gain := range []string{fmt.Sprintf("%s.gamma_%d", name, i), fmt.Sprintf("%s.ls%d.gamma", name, i)} {
-			if t.has(gain) {
-				y = t.b.Affine(y, t.b.Weight(graph.Norm, gain, t.width), nil)
+	for i, br := range []*block.Branch{&l.Self, &l.Feed} {
+		for _, gain := range []string{fmt.Sprintf("gamma_%d", i+1), fmt.Sprintf("ls%d.gamma", i+1)} {
+			if t.has(first + gain) {
+				br.Scale = gain
 			}
 		}
-		return t.b.Add(x, y)
 	}
-	x = branch(x, 1, func(y *graph.Node) *graph.Node { return t.attend(y, layer, turn) })
-	return branch(x, 2, func(y *graph.Node) *graph.Node { return t.mlp(y, name+".mlp") })
+
+	a := &l.Attention
+	a.HeadDim = t.attention() / t.heads
+	a.QBias, a.VBias = "attn.q_bias", "attn.v_bias"
+	a.QNorm, a.KNorm, a.SubNorm = stored("attn.q_norm"), stored("attn.k_norm"), stored("attn.norm")
+	// InternViT's norms of queries and keys are over all heads together.
+	a.AllHeads = t.heads > 1 && t.dim(first+"attn.q_norm.weight", 0) == t.attention()
+	if t.has(first + "attn.gate.weight") {
+		a.Gate = block.Projection{Stem: "attn.gate", Bias: block.Stored}
+	}
+
+	m := &l.MLP
+	m.SubNorm = stored("mlp.norm")
+	switch {
+	case t.has(first + "mlp.fc1_g.weight"):
+		m.Act, m.Gate, m.FC1.Stem = kernels.ActSiLU, block.Projection{Stem: "mlp.fc1_g", Bias: block.Stored}, "mlp.fc1_x"
+	case t.dim(first+"mlp.fc1.weight", 0) == 2*hidden:
+		m.Act, m.Fused = kernels.ActSiLU, block.GateFirst
+	case t.mlpNormEps != 0:
+		m.Norm.Eps = t.mlpNormEps
+	}
+	return l
 }
 
-// pooled builds what follows the blocks up to the head's input, and names the normed tokens on the way.
-func (t *vitTower) pooled(x *graph.Node) *graph.Node {
-	b, d := t.b, t.width
-	normed := x
-	if t.has("norm.weight") {
-		normed = t.norm(x, "norm", d)
-	}
-	b.Name(normed, t.prefix+t.featureName)
+// pool builds what follows the blocks up to the head's input.
+func (t *vitTower) pool(v *vitValues) {
+	b, x := t.b, v.Last
+	v.Last = t.normed(x, "norm")
 	tail := func(x *graph.Node) *graph.Node {
 		if t.PoolIncludePrefix || t.prefixTokens == 0 {
 			return x
 		}
 		return b.Slice(x, 1, t.prefixTokens, 0)
 	}
-	mean := func(x *graph.Node) *graph.Node { return b.Op(graph.Reduce{Kind: graph.Mean, Axis: 1}, nil, x) }
 	greatest := func(x *graph.Node) *graph.Node { return b.Op(graph.Reduce{Kind: graph.Max, Axis: 1}, nil, x) }
 	switch pool := t.GlobalPool; {
 	case pool == "map" && t.has("attn_pool.latent"):
+		tokens := v.Last
 		if !t.poolsPrefix {
-			normed = tail(normed)
+			tokens = tail(tokens)
 		}
-		x = t.attentionPool(normed)
+		v.Mapped = t.attentionPool(tokens)
+		x = v.Mapped
 	case pool == "token" || pool == "map":
 		// The norm of the first token alone. open_clip drops the attention pooling where it adds a projection, and the
 		// first token is what timm then takes.
-		if x = b.Token(x, 0); t.has("norm.weight") {
-			x = t.norm(x, "norm", d)
-		}
+		x = t.normed(b.Token(x, 0), "norm")
 	case pool == "avg":
-		x = mean(tail(normed))
+		x = block.Mean(b, tail(v.Last))
 	case pool == "max":
-		x = greatest(tail(normed))
+		x = greatest(tail(v.Last))
 	case pool == "avgmax":
-		normed = tail(normed)
-		x = b.Scale(b.Add(greatest(normed), mean(normed)), 0.5)
+		tokens := tail(v.Last)
+		x = b.Scale(b.Add(greatest(tokens), block.Mean(b, tokens)), 0.5)
 	default:
-		x = normed
+		x = v.Last
 	}
-	if t.has("fc_norm.weight") {
-		x = t.norm(x, "fc_norm", d)
-		if t.fcNormName != "" {
-			b.Name(x, t.prefix+t.fcNormName)
-		}
-	}
-	if t.pooledName != "" {
-		b.Name(x, t.prefix+t.pooledName)
-	}
-	return x
+	v.Pooled = t.normed(x, "fc_norm")
 }
 
-// attentionPool is timm's AttentionPoolLatent: learned queries attend to the tokens, an MLP follows.
+// attentionPool is timm's AttentionPoolLatent, whose first query counts.
 func (t *vitTower) attentionPool(x *graph.Node) *graph.Node {
-	b, d := t.b, t.width
 	const name = "attn_pool"
 	heads := t.AttnPoolHeads
 	if heads == 0 {
 		heads = t.heads
 	}
-	if d%heads != 0 {
-		b.Fail(fmt.Errorf("config: %d channels do not split into %d heads of the attention pooling", d, heads))
-		return x
+	p := block.TimmPool.Sized(t.width, heads, t.dim(name+".mlp.fc1.weight", 0))
+	p.Queries, p.Norm, p.MLP.Act = t.dim(name+".latent", 1), t.norm(), t.act
+	if !t.has(name + ".norm.weight") {
+		p.SubNorm = ""
 	}
-	latent := b.Parameter(graph.Position, name+".latent", 1, t.dim(name+".latent", 1), d)
-	q := b.Op(graph.Expand{}, nil, b.LinearIf(t.has(name+".q.bias"), latent, name+".q", d, d), x)
-	half := func(i int, own string) *graph.Node {
-		w := graph.SliceExpr(b.Tensor(name+".kv.weight", 2*d, d), i*d, (i+1)*d)
-		params := []*graph.Weight{b.Derived(graph.Matrix, name+own+".weight", w), nil}
-		if t.has(name + ".kv.bias") {
-			params[1] = b.Derived(graph.Bias, name+own+".bias", graph.SliceExpr(b.Tensor(name+".kv.bias", 2*d), i*d, (i+1)*d))
-		}
-		return b.Op(graph.Linear{}, params, x)
+	if t.poolsPrefix { // Eva's pooling has a GELU whatever the blocks have
+		p.MLP.Act = kernels.ActGELU
 	}
-	y := b.Attention(q, half(0, ".k"), half(1, ".v"), graph.AttentionSpec{Heads: heads, HeadDim: d / heads})
-	y = b.Linear(y, name+".proj", d, d)
-	h := y
-	if t.has(name + ".norm.weight") {
-		h = t.norm(h, name+".norm", d)
-	}
-	hidden := t.dim(name+".mlp.fc1.weight", 0)
-	// Eva's pooling has a GELU whatever the blocks have.
-	act := t.act
-	if t.poolsPrefix {
-		act = kernels.ActGELU
-	}
-	h = b.Linear(b.Act(b.Linear(h, name+".mlp.fc1", d, hidden), act), name+".mlp.fc2", hidden, d)
-	y = b.Token(b.Add(y, h), 0)
-	if t.mapName != "" {
-		b.Name(y, t.prefix+t.mapName)
-	}
-	return y
+	_, pooled := p.Apply(t.b, x, name, block.With{})
+	return t.b.Token(pooled, 0)
 }

@@ -24,7 +24,6 @@ func buildTrunkCLIP(im *Import) (*graph.Model, error) {
 	if args.ImgSize, err = o.imageSize(); err != nil {
 		return nil, err
 	}
-	args.prefix, args.featureName, args.mapName, args.pooledName = "vision.", "norm", "map", ""
 	text, err := o.text()
 	if err != nil {
 		return nil, err
@@ -42,7 +41,13 @@ func buildTrunkCLIP(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	size := im.imageSize(t.image)
-	x := t.pooled(t.features(im.pixels(b, image, t.channels, size), size))
+	tower := t.tower(im.pixels(b, image, t.channels, size), size)
+	tower.NameStates(b, "vision.hidden_state.%d")
+	b.Name(tower.Last, "vision.norm")
+	if tower.Mapped != nil {
+		b.Name(tower.Mapped, "vision.map")
+	}
+	x := tower.Pooled
 	switch {
 	case t.has("head.weight"):
 		x = b.LinearIf(t.has("head.bias"), x, "head", t.width, o.EmbedDim)
@@ -52,7 +57,7 @@ func buildTrunkCLIP(im *Import) (*graph.Model, error) {
 		x = b.Act(b.Linear(x, "visual.head.mlp.fc1", t.width, 2*o.EmbedDim), kernels.ActGELU)
 		x = b.LinearIf(t.has("visual.head.mlp.fc2.bias"), x, "visual.head.mlp.fc2", 2*o.EmbedDim, o.EmbedDim)
 	}
-	return im.contrastive(b, image, words, x, text.features(b, "text."))
+	return im.contrastive(b, image, words, x, text.projected(b, text.features(b, "text.")))
 }
 
 // visualNames lets timm's names stand for tensors behind a prefix; what the text tower and the pair have keeps its own.

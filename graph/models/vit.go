@@ -2,6 +2,7 @@ package models
 
 import (
 	"github.com/mmconv/mmconv/graph"
+	"github.com/mmconv/mmconv/graph/block"
 	"github.com/mmconv/mmconv/graph/pipeline"
 )
 
@@ -43,7 +44,7 @@ type albefVision struct {
 }
 
 // newALBEFVision returns the tower of the tensors behind visual_encoder, through whose table the builder reads.
-func newALBEFVision(im *Import, b *graph.Builder, p *NamedParams, prefix string) (*vitTower, error) {
+func newALBEFVision(im *Import, b *graph.Builder, p *NamedParams) (*vitTower, error) {
 	c := albefVision{}
 	if len(im.config) > 0 {
 		if err := im.Config(&c); err != nil {
@@ -57,8 +58,7 @@ func newALBEFVision(im *Import, b *graph.Builder, p *NamedParams, prefix string)
 	}
 	args.ImgSize = pair{c.ImageRes, c.ImageRes}
 	// interpolate_pos_embed in models/vit.py
-	args.positions = plainBicubic
-	args.prefix, args.featureName, args.pooledName = prefix, "image_embeds", ""
+	args.positions = block.PlainBicubic
 	return newViTTower(b, p, args)
 }
 
@@ -70,7 +70,7 @@ func buildALBEFVision(im *Import) (*graph.Model, error) {
 	}
 	p := im.Params(Names{{"vision_proj.*", "vision_proj.*"}, {"*", "visual_encoder.*"}}, "")
 	b := graph.NewBuilder(p)
-	t, err := newALBEFVision(im, b, p, "")
+	t, err := newALBEFVision(im, b, p)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +79,11 @@ func buildALBEFVision(im *Import) (*graph.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := t.pooled(t.features(im.pixels(b, image, t.channels, size), size))
-	b.SetOutput("image_embeds", graph.Vision)
+	tower := t.tower(im.pixels(b, image, t.channels, size), size)
+	tower.NameStates(b, "hidden_state.%d")
+	b.Output(tower.Last, graph.Vision, "image_embeds")
 	if t.has("vision_proj.weight") {
-		x := b.Name(b.LinearIf(t.has("vision_proj.bias"), token, "vision_proj", t.width, t.dim("vision_proj.weight", 0)), "image_feat_raw")
+		x := b.Name(b.LinearIf(t.has("vision_proj.bias"), tower.Pooled, "vision_proj", t.width, t.dim("vision_proj.weight", 0)), "image_feat_raw")
 		b.Output(b.L2Norm(x, 1e-12), graph.Vision, "image_feat")
 	}
 	g, err := b.Graph()

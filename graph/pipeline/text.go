@@ -17,9 +17,11 @@ type Text struct {
 	// "special"), as paths inside the checkpoint's folder.
 	Files  map[string]string `json:"files,omitempty"`
 	Looked []string          `json:"looked,omitempty"`
-	// Input names the model's input for the ids; "" means input_ids. Mask asks for an attention mask as well.
-	Input string `json:"input,omitempty"`
-	Mask  bool   `json:"attention_mask,omitempty"`
+	// Input names the model's input for the ids; "" means input_ids. Mask asks for an attention mask as well, whose input is
+	// MaskInput; "" means attention_mask.
+	Input     string `json:"input,omitempty"`
+	Mask      bool   `json:"attention_mask,omitempty"`
+	MaskInput string `json:"mask_input,omitempty"`
 	// Vocabulary is the number of rows of the model's embedding table; 0 leaves ids unchecked.
 	Vocabulary int `json:"vocabulary,omitempty"`
 	// Context is the most ids of one input, Prefix and Suffix included; 0 sets no bound. A longer text is cut before the

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -26,13 +27,9 @@ func feedText(_ context.Context, p *Pass) error {
 	if err != nil {
 		return err
 	}
-	name := d.Input
-	if name == "" {
-		name = "input_ids"
-	}
-	p.Feeds[name] = matrix(ids)
-	if p.Has("attention_mask") && p.Feeds["attention_mask"] == nil {
-		p.Feeds["attention_mask"] = matrix(mask)
+	p.Feeds[cmp.Or(d.Input, "input_ids")] = matrix(ids)
+	if name := cmp.Or(d.MaskInput, "attention_mask"); p.Has(name) && p.Feeds[name] == nil {
+		p.Feeds[name] = matrix(mask)
 	}
 	return nil
 }

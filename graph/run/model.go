@@ -12,7 +12,6 @@ import (
 	"github.com/mmconv/mmconv/graph/models"
 	"github.com/mmconv/mmconv/graph/pipeline"
 	"github.com/mmconv/mmconv/graph/pipeline/audio"
-	"github.com/mmconv/mmconv/quant"
 )
 
 // Options say how a model is opened.
@@ -33,7 +32,7 @@ type Options struct {
 
 // Model is a source or a converted folder that is ready to run. It is safe for several goroutines.
 type Model struct {
-	*quant.Loaded
+	*Loaded
 	Path     string
 	Pipeline *pipeline.Pipeline // never nil
 
@@ -54,7 +53,7 @@ func Open(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := quant.Load(path, o.Models)
+	l, err := Load(path, o.Models)
 	if err != nil {
 		return nil, err
 	}

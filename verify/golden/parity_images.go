@@ -118,7 +118,7 @@ func (c *Case) processor(name string) (*pipeline.Image, error) {
 	if c.Checkpoint() == "" || !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("processor %q: the case has no folder for it", name)
 	}
-	f, err := formats.Open(filepath.Join(c.Checkpoint(), name), formats.Options{WeightsOptional: true})
+	f, err := formats.OpenFiles(filepath.Join(c.Checkpoint(), name))
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,8 @@ func runModelCase(ctx context.Context, c *Case, o ParityOptions, res *ParityResu
 	}
 	return run.AtSize(o.Options, open, func(m *run.Model) error {
 		res.Rows, res.Notes, res.Naming = nil, slices.Clone(m.Model.Notes), m.Model.Naming
-		if o.Convert != nil && m.Plan != nil {
-			res.Converted = report.DescribePlan(m.Plan)
+		if o.Convert != nil && m.Weights != nil {
+			res.Converted = report.DescribeWeights(m.Weights)
 		}
 		for _, g := range c.groups() {
 			if err := ctx.Err(); err != nil {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/mmconv/mmconv/quant"
+	"github.com/mmconv/mmconv/graph/converted"
 )
 
 // Converted is what a report says about a conversion.
@@ -21,10 +21,10 @@ type FloatWeight struct {
 	Reason string `json:"reason"`
 }
 
-// DescribePlan says what a plan does to the weights.
-func DescribePlan(p *quant.Plan) *Converted {
-	c := &Converted{Schemes: map[string]int{}, Float: []FloatWeight{}, Bytes: p.Bytes()}
-	for _, r := range p.Rows {
+// DescribeWeights says what became of weights.
+func DescribeWeights(w converted.Weights) *Converted {
+	c := &Converted{Schemes: map[string]int{}, Float: []FloatWeight{}, Bytes: w.Bytes()}
+	for _, r := range w {
 		if r.Quantized == nil {
 			c.Float = append(c.Float, FloatWeight{Name: r.Name, Reason: r.Reason})
 			continue

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/mmconv/mmconv/graph/models"
-	"github.com/mmconv/mmconv/quant"
+	"github.com/mmconv/mmconv/graph/run"
 )
 
 // TestImports checks that what is written imports as the model that it says it is.
@@ -25,7 +25,7 @@ func TestImports(t *testing.T) {
 		if last != m.Bytes() {
 			t.Errorf("%d bytes were reported, %d are the model's", last, m.Bytes())
 		}
-		l, err := quant.Load(dir, models.Options{})
+		l, err := run.Load(dir, models.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

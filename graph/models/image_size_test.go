@@ -9,42 +9,6 @@ import (
 	"github.com/mmconv/mmconv/graph"
 )
 
-// TestInterpolation checks what every way to interpolate must keep: tables that stay as they are, prefix tokens, constants,
-// and, but for the offset, mirrored grids.
-func TestInterpolation(t *testing.T) {
-	const dim = 3
-	for _, how := range []interpolation{plainBicubic, timmBicubic, {AlignCorners: true}, {Offset: 0.1}} {
-		for _, to := range [][2]int{{4, 6}, {3, 3}, {9, 5}, {1, 1}} {
-			from := [2]int{4, 6}
-			table := make([]float32, (2+24)*dim)
-			for i := range table {
-				if i < 2*dim {
-					table[i] = float32(i)
-				} else {
-					table[i] = float32(i%dim) - 0.5
-				}
-			}
-			e := how.expr(graph.Values("table", table, 26, dim), 2, from, to)
-			if want := (graph.Shape{2 + to[0]*to[1], dim}); !e.Shape().Equal(want) {
-				t.Fatalf("%+v to %v: shape %v", how, to, e.Shape())
-			}
-			v, err := e.Eval()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, x := range v {
-				want := float64(i)
-				if i >= 2*dim {
-					want = float64(i%dim) - 0.5
-				}
-				if math.Abs(float64(x)-want) > 1e-6 {
-					t.Errorf("%+v to %v: element %d is %g, want %g", how, to, i, x, want)
-				}
-			}
-		}
-	}
-}
-
 // TestImageSize builds vision towers for other sizes than trained and for sizes that do not fit.
 func TestImageSize(t *testing.T) {
 	for _, c := range []struct {
@@ -103,22 +67,5 @@ func TestImageSize(t *testing.T) {
 		if _, _, err := shape(Options{ImageSize: [2]int{2*patch + 1, 4 * patch}}); err == nil || !strings.Contains(err.Error(), "--image-size") {
 			t.Errorf("%s: a size that the patches do not divide: %v", c.name, err)
 		}
-	}
-}
-
-// TestGridOf: the trained size may leave a rest, another one may not.
-func TestGridOf(t *testing.T) {
-	trained := [2]int{384, 384}
-	if g, err := gridOf(trained, [2]int{14, 14}, trained); err != nil || g != [2]int{27, 27} {
-		t.Errorf("%v, %v", g, err)
-	}
-	if _, err := gridOf([2]int{383, 384}, [2]int{14, 14}, trained); err == nil {
-		t.Error("383 pixels were accepted")
-	}
-	if _, err := gridOf([2]int{8, 8}, [2]int{14, 14}, [2]int{8, 8}); err == nil {
-		t.Error("images smaller than a patch were accepted")
-	}
-	if _, err := gridOf(trained, [2]int{0, 0}, trained); err == nil {
-		t.Error("patches of no pixels were accepted")
 	}
 }

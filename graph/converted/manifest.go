@@ -1,11 +1,10 @@
-package quant
+package converted
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/mmconv/mmconv/formats"
 	"github.com/mmconv/mmconv/graph"
@@ -16,14 +15,14 @@ import (
 // FormatVersion is the version of converted folders that this program writes, and the newest that it reads.
 const FormatVersion = 1
 
-// manifestKind tells our manifest.json from the many others of that name.
-const manifestKind = "mmconv model"
+// Kind tells our manifest.json from the many others of that name.
+const Kind = "mmconv model"
 
 // The files of a converted folder.
 const (
-	manifestFile = "manifest.json"
-	graphFile    = "graph.json"
-	weightsFile  = "model.safetensors"
+	ManifestFile = "manifest.json"
+	GraphFile    = "graph.json"
+	WeightsFile  = "model.safetensors"
 )
 
 // Manifest tells what a converted folder is and where it comes from. It is what makes a folder a converted model.
@@ -35,7 +34,7 @@ type Manifest struct {
 	Naming        string             `json:"naming"`
 	Components    []graph.Component  `json:"components"`
 	Source        Source             `json:"source"`
-	Recipe        Recipe             `json:"recipe"` // with the defaults filled in
+	Recipe        json.RawMessage    `json:"recipe"` // with the defaults filled in; package quant reads it
 	Fusion        *fuse.Report       `json:"fusion"`
 	Bytes         Sizes              `json:"bytes"`
 	Weights       Counts             `json:"weights"`
@@ -43,19 +42,14 @@ type Manifest struct {
 	Ignored       []graph.Ignored    `json:"ignored"` // tensors of the source that are not in the model
 	Notes         []string           `json:"notes"`
 	Pipeline      *pipeline.Pipeline `json:"pipeline,omitempty"`
+	// Files are the digests of the folder's other files. Folders of older versions have none.
+	Files []formats.Digest `json:"files,omitempty"`
 }
 
 // Source is the checkpoint that a model was converted from.
 type Source struct {
-	Name  string       `json:"name"` // the folder's or file's own name, or hf:OWNER/NAME
-	Files []SourceFile `json:"files"`
-}
-
-// SourceFile is a file that was read for the conversion.
-type SourceFile struct {
-	Name   string `json:"name"` // relative to the checkpoint
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
+	Name  string           `json:"name"`  // the folder's or file's own name, or hf:OWNER/NAME
+	Files []formats.Digest `json:"files"` // that were read for the conversion
 }
 
 // Sizes are the bytes of the weights before, as the source stores the tensors that the model needs, and after.
@@ -70,22 +64,22 @@ type Counts struct {
 	Float     int `json:"float"`
 }
 
-// readManifest returns the manifest of a converted folder, nil if it is none.
-func readManifest(c *formats.Checkpoint) (*Manifest, error) {
-	text, err := c.ReadFile(manifestFile)
+// ReadManifest returns the manifest of a converted folder, nil if it is none.
+func ReadManifest(c *formats.Checkpoint) (*Manifest, error) {
+	text, err := c.ReadFile(ManifestFile)
 	if errors.Is(err, formats.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(c.Dir(), manifestFile)
+	file := filepath.Join(c.Dir(), ManifestFile)
 	var head struct {
 		Kind          string `json:"kind"`
 		FormatVersion int    `json:"format_version"`
 		Tool          string `json:"tool"`
 	}
-	if json.Unmarshal(text, &head) != nil || head.Kind != manifestKind {
+	if json.Unmarshal(text, &head) != nil || head.Kind != Kind {
 		return nil, nil // some other program's
 	}
 	switch {
@@ -97,17 +91,4 @@ func readManifest(c *formats.Checkpoint) (*Manifest, error) {
 	}
 	m := new(Manifest)
 	return m, formats.JSON(file, text, m)
-}
-
-// toolVersion names this program.
-func toolVersion() string {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range append(info.Deps, &info.Main) {
-			if m.Path == "github.com/mmconv/mmconv" && m.Version != "" {
-				version = m.Version
-			}
-		}
-	}
-	return "mmconv " + version
 }
