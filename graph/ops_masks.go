@@ -62,18 +62,23 @@ func (o GridPositions) Infer(in, _ []Shape) (Shape, error) {
 	return Shape{mask[0], mask[1] * mask[2], table[1]}, nil
 }
 
-// ShownFirst moves the tokens of a sample that a mask [B, S] shows before those that it hides; each keep their order. In: x
-// [B, S, ...], mask.
-type ShownFirst struct{}
+// ShownFirst moves the tokens of a sample that a mask [B, S] shows before those that it hides; each keep their order. Most, where
+// not 0, is how many tokens are kept. In: x [B, S, ...], mask.
+type ShownFirst struct {
+	Most int `json:",omitempty"`
+}
 
-// Infer keeps the shape.
+// Infer bounds the number of tokens.
 func (o ShownFirst) Infer(in, _ []Shape) (Shape, error) {
 	if err := arity(in, 2, 2); err != nil {
 		return nil, err
 	}
 	x, mask := in[0], in[1]
-	if len(x) < 2 || len(mask) != 2 || x[0] != mask[0] || x[1] != mask[1] {
+	if len(x) < 2 || len(mask) != 2 || x[0] != mask[0] || x[1] != mask[1] || o.Most < 0 {
 		return nil, fmt.Errorf("mask %v does not fit tokens %v", mask, x)
+	}
+	if o.Most > 0 {
+		return x.With(1, min(x[1], o.Most)), nil
 	}
 	return x, nil
 }

@@ -113,13 +113,13 @@ func gridPositions(c *call, op graph.GridPositions) (func(), error) {
 
 func shownFirst(c *call, _ graph.ShownFirst) (func(), error) {
 	src, mask, dst := c.in[0].Data, c.in[1].Data, c.out.Data
-	batch, tokens := c.out.Shape[0], c.out.Shape[1]
+	batch, tokens, kept := c.out.Shape[0], c.in[0].Shape[1], c.out.Shape[1]
 	size := c.out.Shape[2:].Len()
 	return overRows(c.pool(), batch, tokens*size, func(b0, b1 int) {
 		for b := b0; b < b1; b++ {
-			to := dst[b*tokens*size:]
+			to := dst[b*kept*size:][:kept*size]
 			for _, shown := range []bool{true, false} {
-				for s := range tokens {
+				for s := 0; s < tokens && len(to) > 0; s++ {
 					if (mask[b*tokens+s] != 0) == shown {
 						copy(to[:size], src[(b*tokens+s)*size:])
 						to = to[size:]
