@@ -2,7 +2,7 @@ package graph
 
 import "fmt"
 
-var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, JoinRows{})
+var _ = register(GridMask{}, SinePositions{}, GridPositions{}, ShownFirst{}, EmbeddingMean{}, SelectEach{}, JoinRows{})
 
 // GridMask brings a mask of pixels [B, H, W] of 1 (picture) and 0 (padding) to the size of a map [B, h, w, ...], by the nearest
 // pixel as torch's F.interpolate has it: cell (i, j) takes pixel (floor(i H / h), floor(j W / w)). With Square, the mask counts
@@ -62,18 +62,23 @@ func (o GridPositions) Infer(in, _ []Shape) (Shape, error) {
 	return Shape{mask[0], mask[1] * mask[2], table[1]}, nil
 }
 
-// ShownFirst moves the tokens of a sample that a mask [B, S] shows before those that it hides; each keep their order. In: x
-// [B, S, ...], mask.
-type ShownFirst struct{}
+// ShownFirst moves the tokens of a sample that a mask [B, S] shows before those that it hides; each keep their order. Most, where
+// not 0, is how many tokens are kept. In: x [B, S, ...], mask.
+type ShownFirst struct {
+	Most int `json:",omitempty"`
+}
 
-// Infer keeps the shape.
+// Infer bounds the number of tokens.
 func (o ShownFirst) Infer(in, _ []Shape) (Shape, error) {
 	if err := arity(in, 2, 2); err != nil {
 		return nil, err
 	}
 	x, mask := in[0], in[1]
-	if len(x) < 2 || len(mask) != 2 || x[0] != mask[0] || x[1] != mask[1] {
+	if len(x) < 2 || len(mask) != 2 || x[0] != mask[0] || x[1] != mask[1] || o.Most < 0 {
 		return nil, fmt.Errorf("mask %v does not fit tokens %v", mask, x)
+	}
+	if o.Most > 0 {
+		return x.With(1, min(x[1], o.Most)), nil
 	}
 	return x, nil
 }
@@ -81,6 +86,8 @@ func (o ShownFirst) Infer(in, _ []Shape) (Shape, error) {
 // EmbeddingMean averages rows of a table: ids [..., N] of which those below zero do not count. Where none counts, the value is
 // zero. Params: table [V, D]. The value is [..., D].
 type EmbeddingMean struct{}
+
+func (o EmbeddingMean) slots() (least, most int) { return 1, 1 }
 
 // Infer replaces the ids by channels.
 func (o EmbeddingMean) Infer(in, p []Shape) (Shape, error) {
@@ -91,6 +98,20 @@ func (o EmbeddingMean) Infer(in, p []Shape) (Shape, error) {
 		return nil, fmt.Errorf("a single id is no list of them")
 	}
 	return in[0].With(len(in[0])-1, p[0].Last()), nil
+}
+
+// SelectEach picks positions of each sample: x[b, index[b, p]]. In: x [B, S, D], index [B, P]. The value is [B, P, D].
+type SelectEach struct{}
+
+// Infer replaces the positions.
+func (o SelectEach) Infer(in, _ []Shape) (Shape, error) {
+	if err := arity(in, 2, 2); err != nil {
+		return nil, err
+	}
+	if len(in[0]) != 3 || len(in[1]) != 2 || in[0][0] != in[1][0] || in[0][1] == 0 {
+		return nil, fmt.Errorf("index %v does not fit %v", in[1], in[0])
+	}
+	return in[0].With(1, in[1][1]), nil
 }
 
 // JoinRows puts every Count rows behind one another, [B, D] to [B/Count, Count*D]: what originals make of samples that belong

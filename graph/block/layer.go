@@ -67,6 +67,13 @@ var (
 	// BERTCross is the cross-attention of a BERTLayer.
 	BERTCross = Attention{Q: Projection{Stem: "crossattention.self.query"}, K: Projection{Stem: "crossattention.self.key"},
 		V: Projection{Stem: "crossattention.self.value"}, Out: Projection{Stem: "crossattention.output.dense"}}
+	// ViTLayer has the names of transformers' ViT and its kin, which are BERT's with the norms before the branches.
+	ViTLayer = Layer{
+		Norm: Norm{Eps: 1e-12}, Self: Branch{Norm: "layernorm_before"}, Feed: Branch{Norm: "layernorm_after"},
+		Attention: Attention{Q: Projection{Stem: "attention.attention.query", Bias: Stored}, K: Projection{Stem: "attention.attention.key", Bias: Stored},
+			V: Projection{Stem: "attention.attention.value", Bias: Stored}, Out: Projection{Stem: "attention.output.dense"}},
+		MLP: MLP{Act: kernels.ActGELU, FC1: Projection{Stem: "intermediate.dense"}, FC2: Projection{Stem: "output.dense"}},
+	}
 	// BARTLayer has the names of transformers' BART, Whisper and their kin, their norms before the branches as Whisper's are.
 	BARTLayer = Layer{
 		Norm: Norm{Eps: 1e-5}, Self: Branch{Norm: "self_attn_layer_norm"}, Cross: Branch{Norm: "encoder_attn_layer_norm"},

@@ -13,6 +13,7 @@ var (
 	_ = on(gridPositions)
 	_ = on(shownFirst)
 	_ = on(embeddingMean)
+	_ = on(selectEach)
 	_ = on(joinRows, aliasing(func(_ *graph.Node, in view, out graph.Shape) (int, int, bool) { return 0, out.Last(), in.dense() }))
 )
 
@@ -112,13 +113,13 @@ func gridPositions(c *call, op graph.GridPositions) (func(), error) {
 
 func shownFirst(c *call, _ graph.ShownFirst) (func(), error) {
 	src, mask, dst := c.in[0].Data, c.in[1].Data, c.out.Data
-	batch, tokens := c.out.Shape[0], c.out.Shape[1]
+	batch, tokens, kept := c.out.Shape[0], c.in[0].Shape[1], c.out.Shape[1]
 	size := c.out.Shape[2:].Len()
 	return overRows(c.pool(), batch, tokens*size, func(b0, b1 int) {
 		for b := b0; b < b1; b++ {
-			to := dst[b*tokens*size:]
+			to := dst[b*kept*size:][:kept*size]
 			for _, shown := range []bool{true, false} {
-				for s := range tokens {
+				for s := 0; s < tokens && len(to) > 0; s++ {
 					if (mask[b*tokens+s] != 0) == shown {
 						copy(to[:size], src[(b*tokens+s)*size:])
 						to = to[size:]
@@ -151,6 +152,16 @@ func embeddingMean(c *call, _ graph.EmbeddingMean) (func(), error) {
 			kernels.Scale(out, out, 1/float32(max(count, 1)))
 		}
 	}), nil
+}
+
+func selectEach(c *call, _ graph.SelectEach) (func(), error) {
+	src, index, dst := c.in[0].Data, c.in[1].Data, c.out.Data
+	tokens, each, d := c.in[0].Shape[1], c.out.Shape[1], c.out.Shape[2]
+	return func() {
+		for i, at := range index {
+			copy(dst[i*d:][:d], src[(i/each*tokens+min(max(int(at), 0), tokens-1))*d:])
+		}
+	}, nil
 }
 
 func joinRows(c *call, _ graph.JoinRows) (func(), error) {

@@ -97,9 +97,15 @@ func TestShownFirst(t *testing.T) {
 	x := counted(2, 5, 3)
 	mask := &graph.Tensor{Shape: graph.Shape{2, 5}, Data: []float32{0, 1, 0, 1, 1, 1, 1, 1, 1, 1}}
 	order := [][]int{{1, 3, 4, 0, 2}, {0, 1, 2, 3, 4}}
-	check(t, "shown first", run1(t, graph.ShownFirst{}, x, mask), x.Shape, func(i []int) float64 {
-		return at(x, i[0], order[i[0]][i[1]], i[2])
-	})
+	for _, most := range []int{0, 3, 9} {
+		shape := x.Shape
+		if most == 3 {
+			shape = shape.With(1, most)
+		}
+		check(t, "shown first", run1(t, graph.ShownFirst{Most: most}, x, mask), shape, func(i []int) float64 {
+			return at(x, i[0], order[i[0]][i[1]], i[2])
+		})
+	}
 }
 
 func TestEmbeddingMean(t *testing.T) {
@@ -120,6 +126,15 @@ func TestEmbeddingMean(t *testing.T) {
 			}
 		}
 		return sum / max(n, 1)
+	})
+}
+
+func TestSelectEach(t *testing.T) {
+	x := counted(2, 5, 3)
+	index := &graph.Tensor{Shape: graph.Shape{2, 3}, Data: []float32{4, 0, 4, 1, 9, -1}} // out of range: the nearest
+	want := [][]int{{4, 0, 4}, {1, 4, 0}}
+	check(t, "select each", run1(t, graph.SelectEach{}, x, index), graph.Shape{2, 3, 3}, func(i []int) float64 {
+		return at(x, i[0], want[i[0]][i[1]], i[2])
 	})
 }
 

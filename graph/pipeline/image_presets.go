@@ -85,7 +85,7 @@ func ImageSlices(size, patch, maxSlices int, mean, std []float64) *Image {
 func ImagePixelBERT(size int) *Image {
 	return &Image{
 		Steps:     []ImageStep{{Op: ResizeMultiple, Filter: Bicubic, Shortest: size, Longest: clampInt(1333.0 / 800 * float64(size)), Multiple: 32}},
-		Normalize: torchNormalize(ImageNetMean, ImageNetStd),
+		Normalize: torchNormalize(HalfMean, HalfStd),
 		Layout:    LayoutMasked,
 	}
 }
