@@ -62,8 +62,14 @@ type hubertConfig struct {
 	OutputSize       int  `json:"output_hidden_size"`
 	AttentionAdapter int  `json:"adapter_attn_dim"`
 
-	noProjection bool // fairseq: the features have the encoder's width already
-	framesFirst  bool // the recorded features are (clips, frames, channels)
+	// What kin do in another way: how frames know their place, and what the layers are.
+	placed func(b *graph.Builder, x *graph.Node, act kernels.Activation) *graph.Node
+	stack  func(b *graph.Builder, x, frames *graph.Node, act kernels.Activation) *block.Tower
+
+	noProjection bool      // fairseq: the features have the encoder's width already
+	projection   [2]string // stems of the features' norm and projection; empty: those of wav2vec 2.0
+	posStride    int       // of the positional convolution; 0: 1
+	framesFirst  bool      // the recorded features are (clips, frames, channels)
 }
 
 func defaultHubert() *hubertConfig {
@@ -87,16 +93,21 @@ func buildHubert(im *Import) (*graph.Model, error) {
 	if err := im.Config(c); err != nil {
 		return nil, err
 	}
+	return im.speechModel(c, im.ModelType())
+}
+
+// speechModel builds what a configuration of HuBERT's kin describes, whose tensors stand behind stem where there is a head.
+func (im *Import) speechModel(c *hubertConfig, stem string) (*graph.Model, error) {
 	if c.OutputSize == 0 {
 		c.OutputSize = c.Dim
 	}
 	var table Names
-	if stem := im.ModelType(); im.HasTensor(stem + ".feature_extractor.conv_layers.0.conv.weight") {
+	if im.HasTensor(stem + ".feature_extractor.conv_layers.0.conv.weight") {
 		table = Names{{"lm_head.*", "lm_head.*"}, {"*", stem + ".*"}}
 		im.Ignore(stem+".masked_spec_embed", "used in training only")
 	}
 	im.Ignore("masked_spec_embed", "used in training only")
-	for _, part := range []string{"quantizer.*", "project_q.*", "project_hid.*"} {
+	for _, part := range []string{"quantizer.*", "project_q.*", "project_hid.*", "speaker_proj.*", "label_embeddings_concat", "layer_norm_for_extract.*"} {
 		im.Ignore(part, "part of the pre-training objective")
 	}
 	for _, part := range []string{"projector.*", "classifier.*", "layer_weights"} {
@@ -214,11 +225,15 @@ func (c *hubertConfig) features(b *graph.Builder, act kernels.Activation) (x, fr
 // project brings the features to the encoder's width.
 func (c *hubertConfig) project(b *graph.Builder, x *graph.Node) *graph.Node {
 	in := c.ConvDim[len(c.ConvDim)-1]
+	at := c.projection
+	if at[0] == "" {
+		at = [2]string{"feature_projection.layer_norm", "feature_projection.projection"}
+	}
 	if c.ProjectNorm {
-		x = b.LayerNorm(x, "feature_projection.layer_norm", in, c.Eps)
+		x = b.LayerNorm(x, at[0], in, c.Eps)
 	}
 	if !c.noProjection {
-		x = b.Linear(x, "feature_projection.projection", in, c.Dim)
+		x = b.Linear(x, at[1], in, c.Dim)
 	}
 	return b.Name(x, "projected")
 }
@@ -227,11 +242,21 @@ func (c *hubertConfig) project(b *graph.Builder, x *graph.Node) *graph.Node {
 func (c *hubertConfig) encoder(b *graph.Builder, x, frames *graph.Node, act, convAct kernels.Activation) *graph.Node {
 	d := c.Dim
 	x = b.Mul(x, b.Rearrange(frames, "b t -> b t 1"))
-	x = b.Add(x, c.positions(b, x, convAct))
+	if c.placed == nil {
+		c.placed = func(b *graph.Builder, x *graph.Node, act kernels.Activation) *graph.Node {
+			return b.Add(x, c.positions(b, x, act))
+		}
+	}
+	if c.stack == nil {
+		c.stack = func(b *graph.Builder, x, frames *graph.Node, act kernels.Activation) *block.Tower {
+			return c.layers(b, x, block.With{Bias: block.HideKeys(b, frames)}, act, nil)
+		}
+	}
+	x = c.placed(b, x, convAct)
 	if !c.StableLayerNorm {
 		x = b.LayerNorm(x, "encoder.layer_norm", d, c.Eps)
 	}
-	t := c.layers(b, x, block.With{Bias: block.HideKeys(b, frames)}, act)
+	t := c.stack(b, x, frames, act)
 	b.Name(t.Embeddings, "embeddings")
 	t.NameLayers(b, "layer_%d")
 	x = t.Last
@@ -243,10 +268,13 @@ func (c *hubertConfig) encoder(b *graph.Builder, x, frames *graph.Node, act, con
 }
 
 // layers runs the transformer layers, whose norms stand before the branches (stable layer norm) or behind the sums.
-func (c *hubertConfig) layers(b *graph.Builder, x *graph.Node, self block.With, act kernels.Activation) *block.Tower {
+func (c *hubertConfig) layers(b *graph.Builder, x *graph.Node, self block.With, act kernels.Activation, each func(i int, self *block.With)) *block.Tower {
 	l := block.Wav2Vec2Layer.Sized(c.Dim, c.Heads, c.Hidden)
 	l.Norm.Eps, l.MLP.Act = c.Eps, act
 	stack := block.Transformer{Layer: l, Stem: "encoder.layers.%d", Layers: c.Layers}
+	if each != nil {
+		stack.Each = func(i int, _ *block.Layer, self, _ *block.With) { each(i, self) }
+	}
 	if c.StableLayerNorm {
 		stack.Layer.Order, stack.Norm = block.PreNorm, "encoder.layer_norm"
 		if n := c.AttentionAdapter; n > 0 {
@@ -264,7 +292,7 @@ func (c *hubertConfig) layers(b *graph.Builder, x *graph.Node, self block.With, 
 func (c *hubertConfig) positions(b *graph.Builder, x *graph.Node, act kernels.Activation) *graph.Node {
 	d, k := c.Dim, c.PosKernel
 	stem := "encoder.pos_conv_embed.conv"
-	s := graph.ConvSpec{In: d, Out: d, KH: 1, KW: k, Pad: [4]int{0, k / 2, 0, (k - 1) / 2}, Groups: c.PosGroups}
+	s := graph.ConvSpec{In: d, Out: d, KH: 1, KW: k, Stride: [2]int{1, max(c.posStride, 1)}, Pad: [4]int{0, k / 2, 0, (k - 1) / 2}, Groups: c.PosGroups}
 	if d%c.PosGroups != 0 {
 		b.Fail(fmt.Errorf("config: hidden_size %d does not divide into %d groups of the positional convolution", d, c.PosGroups))
 		return x
