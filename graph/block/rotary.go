@@ -216,3 +216,44 @@ func (o turnTable) Eval(args []*graph.Tensor) ([]float32, error) {
 	}
 	return out, nil
 }
+
+var _ = graph.RegisterExpr(lineAngles{})
+
+// lineAngles are the angles of places 0 to Places - 1 of a sequence, [Places, 1, Dim / 2]: place over Theta^(2 i / Dim).
+type lineAngles struct {
+	Places, Dim int
+	Theta       float64
+}
+
+func (o lineAngles) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 0 || o.Places < 1 || o.Places > 1<<20 || o.Dim < 2 || o.Dim%2 != 0 || o.Dim > 1<<16 || !(o.Theta > 0) {
+		return nil, fmt.Errorf("%d places of %d channels, base %g", o.Places, o.Dim, o.Theta)
+	}
+	return graph.Shape{o.Places, 1, o.Dim / 2}, nil
+}
+
+func (o lineAngles) Eval([]*graph.Tensor) ([]float32, error) {
+	frequencies := make([]float32, o.Dim/2)
+	for i := range frequencies {
+		frequencies[i] = 1 / float32(math.Pow(o.Theta, float64(float32(2*i)/float32(o.Dim))))
+	}
+	var out []float32
+	for place := range o.Places {
+		for _, f := range frequencies {
+			out = append(out, float32(place)*f)
+		}
+	}
+	return out, nil
+}
+
+// SequenceRotary turns the first dim channels of a head by the place in a sequence (Su et al. 2021, RoFormer), for sequences of x's
+// length [B, S, ...] up to places. headDim is the width of a head.
+func SequenceRotary(b *graph.Builder, x *graph.Node, places, dim, headDim int, theta float64, interleaved bool) Rotary {
+	r := RotaryTable(b, fmt.Sprintf("rotary[%d,%d]", places, dim), graph.Apply(lineAngles{places, dim, theta}), 0, interleaved)
+	take := func(table *graph.Node) *graph.Node { return b.Op(graph.TakeLike{Axis: 0, LikeAxis: 1}, nil, table, x) }
+	r.Cos, r.Sin = take(r.Cos), take(r.Sin)
+	if dim != headDim {
+		r.Dim = dim
+	}
+	return r
+}

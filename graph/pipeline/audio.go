@@ -163,9 +163,7 @@ func (m *Mel) check(samples int) error {
 		return fmt.Errorf("mel floor %g: expected a positive value", m.Floor)
 	case !finite(m.Range) || m.Range < 0 || !finite(m.Add) || !finite(m.Divide):
 		return fmt.Errorf("mel range %g, add %g, divide %g: expected finite values, range not negative", m.Range, m.Add, m.Divide)
-	case samples == 0:
-		return fmt.Errorf("a mel spectrogram needs a window length, and there is none")
-	case samples <= m.FFT/2:
+	case samples > 0 && samples <= m.FFT/2:
 		return fmt.Errorf("a window of %d samples is too short for frames of %d: expected more than %d", samples, m.FFT, m.FFT/2)
 	case samples/m.Hop+1 > maxAudioSamples/m.Bins:
 		return fmt.Errorf("a window of %d samples, hop %d and %d bins: too many values", samples, m.Hop, m.Bins)

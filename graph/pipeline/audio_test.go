@@ -71,7 +71,7 @@ func TestAudioRefuses(t *testing.T) {
 		`[]`: "expected an object, found a list",
 		`{`:  "ends before its JSON does",
 		`{}`: "feature_extractor_type is missing",
-		`{"feature_extractor_type":"NopeFeatureExtractor"}`:                                     `"NopeFeatureExtractor": expected one of`,
+		`{"feature_extractor_type":"NopeFeatureExtractor"}`:                                    `"NopeFeatureExtractor": expected one of`,
 		`{"feature_extractor_type":"WhisperFeatureExtractor","hop_length":0}`:                  "hop length 0",
 		`{"feature_extractor_type":"WhisperFeatureExtractor","sampling_rate":0}`:               "chunk_length 30 at 0 Hz",
 		`{"feature_extractor_type":"WhisperFeatureExtractor","chunk_length":1e300}`:            "chunk_length 1e+300",

@@ -65,6 +65,9 @@ func ExtractBatch(p *pipeline.Audio, waves [][]float32, choices []Choices) (*Fea
 	out := &Features{IsLonger: make([]bool, len(waves)), Shape: []int{len(waves), length}}
 	size, mask := length, length
 	if m := p.Mel; m != nil {
+		if length <= m.FFT/2 {
+			return nil, fmt.Errorf("%d samples are too few for frames of %d: expected more than %d", length, m.FFT, m.FFT/2)
+		}
 		frames := frameCount(m, length)
 		channels := 1
 		if p.Truncate == pipeline.TruncateFusion {
