@@ -103,7 +103,7 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 	var err error
 	switch im.ModelType() {
 	case "clip":
-		hasVision, hasText = true, true
+		hasVision, hasText = im.towers("vision_model.embeddings.class_embedding", "text_model.embeddings.token_embedding.weight")
 		c, err = im.clipConfig()
 	case "clip_vision_model":
 		hasVision = true
@@ -119,11 +119,13 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 	b := graph.NewBuilder(im.Params(nil, ""))
 	p := &pipeline.Pipeline{}
 	var image, text *graph.Node
+	var vision *block.Tower
 	if hasVision {
 		if p.Image, err = im.imagePipeline(pipeline.ImageOpenAICLIP(c.Vision.ImageSize)); err != nil {
 			return nil, err
 		}
-		image = c.Vision.projected(b, c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, c.Vision.size(im)), prefixIf(hasText, "vision.")))
+		vision = c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, c.Vision.size(im)), prefixIf(hasText, "vision."))
+		image = c.Vision.projected(b, vision)
 	}
 	if hasText {
 		if p.Text, err = im.textPipeline("CLIPTokenizer", c.Text.MaxPositions, c.Text.VocabSize); err != nil {
@@ -147,6 +149,9 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 		b.Output(text, graph.Text, "text_embeds")
 	default:
 		b.SetOutput("pooler_output", graph.Text)
+	}
+	if hasVision && !hasText { // transformers' CLIPForImageClassification
+		im.classifier(b, func() *graph.Node { return block.Mean(b, b.Slice(vision.Last, 1, 1, 0)) }, c.Vision.HiddenSize)
 	}
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: p}, err

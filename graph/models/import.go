@@ -38,8 +38,8 @@ func newImport(c *formats.Checkpoint, o Options) *Import {
 	case err != nil:
 		im.configErr = err
 	default:
-		if err := json.Unmarshal(raw, &im.config); err != nil {
-			im.configErr = fmt.Errorf("%s: config.json: not a JSON object: %w", c.Source(), err)
+		if err := formats.JSON("config.json", raw, &im.config); err != nil {
+			im.configErr = fmt.Errorf("%s: %w", c.Source(), err)
 		}
 	}
 	return im
@@ -66,10 +66,7 @@ func (im *Import) ConfigFile(name string, into any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+	return formats.JSON(name, raw, into)
 }
 
 // HasTensor reports whether the checkpoint holds a tensor of that name.

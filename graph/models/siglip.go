@@ -93,7 +93,7 @@ func buildSigLIP(im *Import) (*graph.Model, error) {
 	var err error
 	switch im.ModelType() {
 	case "siglip":
-		hasVision, hasText = true, true
+		hasVision, hasText = im.towers("vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.token_embedding.weight")
 		err = im.Config(&c)
 	case "siglip_vision_model":
 		hasVision = true
@@ -145,6 +145,9 @@ func (c *siglipConfig) build(im *Import, b *graph.Builder, hasVision, hasText bo
 		b.SetOutput("last_hidden_state", graph.Vision)
 	default:
 		b.SetOutput("pooler_output", graph.Text)
+	}
+	if hasVision && !hasText { // transformers' SiglipForImageClassification
+		im.classifier(b, func() *graph.Node { return block.Mean(b, vision.Last) }, c.Vision.HiddenSize)
 	}
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: p}, err
