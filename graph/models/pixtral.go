@@ -145,7 +145,7 @@ func buildMistral3(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	d := c.Vision.HiddenSize
-	if err := checkSizes("config", size{"spatial_merge_size", c.Merge}, size{"vision_config.hidden_size", d}); err != nil {
+	if err := checkSizes("config", size{"spatial_merge_size", c.Merge}, size{"vision_config.hidden_size", d}, size{"17 - spatial_merge_size", 17 - c.Merge}); err != nil {
 		return nil, err
 	}
 	prefix, _ := im.prefixOf(projStem+".norm.weight", "", "model.")
@@ -172,12 +172,25 @@ func buildMistral3(im *Import) (*graph.Model, error) {
 		x = b.Concat(2, parts...)
 	}
 	wide := d * len(parts)
-	x = block.Norm{Kind: block.RMSNorm, Eps: c.Norms.Eps}.Apply(b, x, projStem+".norm", wide)
+	// The norm's gain goes into the merger's columns: behind the merger's rearrangement no pass would find it.
+	x = block.Norm{Kind: block.RMSNorm, Eps: c.Norms.Eps, Gain: block.Absent}.Apply(b, x, projStem+".norm", wide)
 	x, real := t.merged(b, x, c.Merge)
-	x = b.LinearNoBias(x, projStem+".patch_merger.merging_layer", wide*c.Merge*c.Merge, wide)
+	x = b.Op(graph.Linear{}, []*graph.Weight{mergerWeight(b, projStem, wide, c.Merge*c.Merge), nil}, x)
 	x = b.LinearIf(c.Bias, x, projStem+".linear_1", wide, out)
 	b.Output(b.LinearIf(c.Bias, b.Act(x, act), projStem+".linear_2", out, out), graph.Projector, "visual_tokens")
 	b.Output(real, graph.Projector, "visual_tokens.real")
 	g, err := b.Graph()
 	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
+}
+
+// mergerWeight is the patch merger's matrix [dim, n dim], scaled by the gain of the norm before it.
+func mergerWeight(b *graph.Builder, at string, dim, n int) *graph.Weight {
+	name := at + ".patch_merger.merging_layer.weight"
+	gain := b.Tensor(at+".norm.weight", dim)
+	parts := make([]graph.Expr, min(n, 1<<10))
+	for i := range parts {
+		parts[i] = gain
+	}
+	gains := graph.RearrangeExpr(graph.ConcatExpr(parts...), "(n c) -> (c n)", map[string]int{"n": len(parts)})
+	return b.Derived(graph.Matrix, name, graph.ScaleColumnsExpr(b.Tensor(name, dim, n*dim), gains))
 }

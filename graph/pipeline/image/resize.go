@@ -72,7 +72,9 @@ type taps struct {
 }
 
 // makeTaps returns the taps of outputs from to to-1 of out.
-func makeTaps(in, out, from, to int, k kernel) taps { return roundedTaps(in, out, from, to, k, precisionBits) }
+func makeTaps(in, out, from, to int, k kernel) taps {
+	return roundedTaps(in, out, from, to, k, precisionBits)
+}
 
 // roundedTaps is makeTaps with that many bits behind the point that are not zero.
 func roundedTaps(in, out, from, to int, k kernel, bits int) taps {
