@@ -15,7 +15,7 @@ const sizedMask = "sized_pixel_mask"
 // feedSized feeds models of pictures that are padded at the right and the bottom, (pictures, 3, H, W), beside the sizes that they
 // have without, (pictures, 2) of height and width (Pixtral in transformers).
 func feedSized(_ context.Context, p *Pass) error {
-	if !p.IsInput(sizedMask) {
+	if !p.Has(sizedMask) {
 		return nil
 	}
 	batch, err := p.images()
