@@ -11,7 +11,7 @@ import (
 // salesforce/ALBEF models/{vit,model_pretrain}.py.
 
 var _ = Register(&System{
-	Name: "vit", Title: "ViT, alone or as ALBEF's image encoder", Row: 20,
+	Name: "vit", Title: "ViT, alone or as ALBEF's image encoder",
 	Namings: []Naming{
 		{Name: "timm", Looked: "config.json with an architecture of timm's vision_transformer.py, tensors blocks.#.attn.qkv.weight", Recognise: func(im *Import) bool {
 			return im.HasTensor("patch_embed.proj.weight") && timmFamily(im.timmArchitecture()) == familyViT

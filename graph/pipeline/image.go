@@ -42,6 +42,9 @@ const (
 	// ResizeMultiple brings the short side to Shortest, the long side to at most Longest, and cuts both to multiples of
 	// Multiple (ViLT, Pixel-BERT).
 	ResizeMultiple ImageOp = "resize_multiple"
+	// ResizeWithin makes no side longer than Height or Width, keeps the ratio, and rounds both up to multiples of Multiple
+	// (Pixtral).
+	ResizeWithin ImageOp = "resize_within"
 	// ResizeHD brings the long side to as many tiles of Multiple pixels as MaxTiles tiles in all allow, at most as many as
 	// the picture fills where NoUpscale is set, and pads the other side to a multiple with Fill, on both ends or, with
 	// PadEnd, at the end only (InternLM-XComposer's HD_transform).
@@ -83,6 +86,40 @@ const (
 	Bicubic  Filter = "bicubic"
 	Lanczos  Filter = "lanczos"
 )
+
+// Filters of torchvision on 8-bit tensors, with antialias.
+const (
+	// BicubicTensor is Pillow's with weights of 16 bits (torch, aten/src/ATen/native/cpu/UpSampleKernelAVXAntialias.h).
+	BicubicTensor Filter = "bicubic_tensor"
+	// BilinearTensor computes in float32 and rounds once, as torchvision does where the machine's vectors are not AVX2's.
+	BilinearTensor Filter = "bilinear_tensor"
+)
+
+// known reports whether it is a filter.
+func (f Filter) known() bool {
+	return slices.Contains(filterCodes, f) || f == BicubicTensor || f == BilinearTensor
+}
+
+// onTensors is the filter as torchvision has it on 8-bit tensors. Those have no Lanczos filter: it is replaced by the bicubic one.
+func (f Filter) onTensors() Filter {
+	switch f {
+	case Bicubic, Lanczos:
+		return BicubicTensor
+	case Bilinear:
+		return BilinearTensor
+	}
+	return f
+}
+
+// onTensors makes a processor of Pillow's that of the class "…Fast", which is the same on 8-bit tensors.
+func (p *Image) onTensors() {
+	for i := range p.Steps {
+		p.Steps[i].Filter = p.Steps[i].Filter.onTensors()
+	}
+	if p.Tiling != nil {
+		p.Tiling.Filter = p.Tiling.Filter.onTensors()
+	}
+}
 
 // filterCodes are the filters by their codes in PIL.Image.Resampling, which preprocessor configurations give.
 var filterCodes = []Filter{Nearest, Lanczos, Bilinear, Bicubic, Box, Hamming}
@@ -160,6 +197,7 @@ type ImageLayout string
 const (
 	LayoutTiles        ImageLayout = ""              // (tiles of all pictures, 3, H, W); all tiles are of one size
 	LayoutImageTiles   ImageLayout = "image_tiles"   // (pictures, tiles, 3, H, W); fewer tiles are filled up with zeros
+	LayoutSized        ImageLayout = "sized"         // (tiles of all pictures, 3, H, W), and their sizes (tiles, 2)
 	LayoutMasked       ImageLayout = "masked"        // (tiles of all pictures, 3, H, W), and a mask (tiles, H, W)
 	LayoutSampleImages ImageLayout = "sample_images" // (samples, tiles of the sample, 3, H, W), and a mask (samples, tiles, H, W)
 )
@@ -193,7 +231,7 @@ func (p *Image) Check() error {
 		}
 	}
 	switch p.Layout {
-	case LayoutTiles, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
+	case LayoutTiles, LayoutSized, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
 	default:
 		return fmt.Errorf("image pipeline: unknown layout %q", p.Layout)
 	}
@@ -215,6 +253,8 @@ func (s ImageStep) check() error {
 		sizes = []int{s.Shortest, s.Longest}
 	case ResizeMultiple:
 		sizes = []int{s.Shortest, s.Longest, s.Multiple}
+	case ResizeWithin:
+		sizes = []int{s.Height, s.Width, s.Multiple}
 	case ResizeHD:
 		sizes = []int{s.Multiple, s.MaxTiles}
 	case CenterCrop:
@@ -225,7 +265,7 @@ func (s ImageStep) check() error {
 	default:
 		return fmt.Errorf("unknown step")
 	}
-	if resizes && !slices.Contains(filterCodes, s.Filter) {
+	if resizes && !s.Filter.known() {
 		return fmt.Errorf("unknown filter %q", s.Filter)
 	}
 	if len(s.Fill) != 0 && len(s.Fill) != 3 {
@@ -282,7 +322,7 @@ func (t *Tiling) check() error {
 	default:
 		return fmt.Errorf("unknown kind")
 	}
-	if !slices.Contains(filterCodes, t.Filter) {
+	if !t.Filter.known() {
 		return fmt.Errorf("unknown filter %q", t.Filter)
 	}
 	return nil
