@@ -70,7 +70,7 @@ func buildPixelBERT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}, Advice: bertAdvice}, err
 }
 
 // resNetOf has the sizes of a ResNet in torchvision's names that tensors show.

@@ -55,7 +55,7 @@ func buildSOHO(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *sohoConfig) build(b *graph.Builder, p *NamedParams) error {
