@@ -144,7 +144,7 @@ func (b *Batch) slots() (order []*RGB, outer []int, masked bool) {
 		for _, m := range b.Images {
 			order = append(order, m.Tiles...)
 		}
-		return order, []int{len(order)}, b.Pipeline.Layout == pipeline.LayoutMasked
+		return order, []int{len(order)}, b.Pipeline.Layout == pipeline.LayoutMasked || b.Pipeline.Layout == pipeline.LayoutSized
 	}
 	most := 0
 	for _, g := range groups {
