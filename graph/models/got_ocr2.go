@@ -101,7 +101,7 @@ func buildGOTOCR2(im *Import) (*graph.Model, error) {
 		stem := "multi_modal_projector." + name
 		out := p.dim(stem+".weight", 0)
 		x = b.Conv(x, stem, graph.ConvSpec{In: in, Out: out, KH: 3, KW: 3, Stride: [2]int{2, 2}, Pad: graph.Pad2(1, 1), NoBias: true})
-		namedMap(b, x, name)
+		namedMap(b, x, "%s", name)
 		in = out
 	}
 	const linear = "multi_modal_projector.multimodal_projector"
