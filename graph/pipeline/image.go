@@ -67,6 +67,8 @@ type ImageStep struct {
 	MaxTiles  int     `json:"max_tiles,omitempty"`
 	NoUpscale bool    `json:"no_upscale,omitempty"`
 	PadEnd    bool    `json:"pad_end,omitempty"`
+	// Round makes ResizeLongest round the sides to whole numbers instead of cutting them (Janus in transformers).
+	Round bool `json:"round,omitempty"`
 	// HalfEven is torchvision's rule for the crop's offset, round((n-size)/2) with halves to even; without it the offset
 	// is floor((n-size)/2), as transformers' center_crop has it.
 	HalfEven bool `json:"half_even,omitempty"`
@@ -148,6 +150,11 @@ const (
 	// that are multiples of Size, in tiles row by row; where there are several, the picture stretched to one tile follows. With
 	// MaxTiles 1 there is that one alone.
 	TileSplit TilingKind = "split"
+	// TilePanScan is Gemma 3's: the whole picture, then 2 to MaxTiles crops one behind the other along its long side, where that is
+	// MinRatio times the short one and no crop has a side of less than Size.
+	TilePanScan TilingKind = "pan_scan"
+	// TileCover is Cohere 2 Vision's, as TileDynamic but for the choice of the grid: the one that enlarges the picture least.
+	TileCover TilingKind = "cover"
 )
 
 // Tiling says how a picture is cut into tiles of Size x Size pixels.
@@ -165,6 +172,8 @@ type Tiling struct {
 	Patch     int      `json:"patch,omitempty"`
 	// Longest is the long side that a picture is brought to first; 0 leaves its size.
 	Longest int `json:"longest,omitempty"`
+	// MinRatio is from which ratio of the sides on a picture is cut.
+	MinRatio float64 `json:"min_ratio,omitempty"`
 	// SingleOnly leaves the pictures of samples with several whole.
 	SingleOnly bool `json:"single_only,omitempty"`
 }
@@ -300,7 +309,7 @@ func (t *Tiling) check() error {
 				return fmt.Errorf("the resolution %dx%d makes more than %d tiles of %d pixels", p[0], p[1], maxTiles, t.Size)
 			}
 		}
-	case TileDynamic:
+	case TileDynamic, TileCover:
 		if err := checkSides(t.Size); err != nil {
 			return err
 		}
@@ -325,6 +334,11 @@ func (t *Tiling) check() error {
 		}
 	case TileQuarters:
 		return nil
+	case TilePanScan:
+		if t.MaxTiles < 1 || t.MaxTiles > maxTiles {
+			return fmt.Errorf("%d crops: expected 1 to %d", t.MaxTiles, maxTiles)
+		}
+		return checkSides(t.Size)
 	default:
 		return fmt.Errorf("unknown kind")
 	}

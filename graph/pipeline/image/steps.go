@@ -119,6 +119,10 @@ func targetSize(s pipeline.ImageStep, w, h int) (width, height int) {
 		return (w + s.Multiple - 1) / s.Multiple * s.Multiple, (h + s.Multiple - 1) / s.Multiple * s.Multiple
 	case pipeline.ResizeLongest:
 		size := float64(s.Longest)
+		if s.Round {
+			factor := size / long
+			return max(int(math.RoundToEven(fw*factor)), s.Shortest), max(int(math.RoundToEven(fh*factor)), s.Shortest)
+		}
 		return max(int(float64(fw/long*size)), s.Shortest), max(int(float64(fh/long*size)), s.Shortest)
 	case pipeline.ResizeMultiple:
 		scale := float64(s.Shortest) / short
