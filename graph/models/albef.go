@@ -143,5 +143,5 @@ func buildALBEF(im *Import) (*graph.Model, error) {
 		b.Output(perceptron{FC1: "cls_head.0", FC2: "cls_head.2", Act: kernels.ActReLU}.apply(b, p, b.Token(last, 0)), graph.Joint, "logits")
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: line}, err
+	return &graph.Model{Graph: g, Pipeline: line, Advice: bertAdvice}, err
 }

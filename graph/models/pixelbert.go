@@ -70,7 +70,7 @@ func buildPixelBERT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}, Advice: bertAdvice}, err
 }
 
 // resNetOf has the sizes of a ResNet in torchvision's names that tensors show.
@@ -80,11 +80,6 @@ func resNetOf(p *NamedParams, at string) *block.ResNet {
 		r.Blocks = append(r.Blocks, p.layers(fmt.Sprintf("%slayer%d.%%d.conv1.weight", at, s)))
 	}
 	return r
-}
-
-// nameMap names a map [B, H, W, C] as [B, C, H, W].
-func nameMap(b *graph.Builder, x *graph.Node, format string, args ...any) {
-	b.Namef(b.Rearrange(x, "b h w c -> b c h w"), format, args...)
 }
 
 func (c *pixelBERTConfig) build(b *graph.Builder, p *NamedParams) error {
@@ -106,9 +101,9 @@ func (c *pixelBERTConfig) build(b *graph.Builder, p *NamedParams) error {
 		x = b.Concat(3, b.Slice(x, 3, 2, 3), b.Slice(x, 3, 1, 2), b.Slice(x, 3, 0, 1))
 	}
 	stem, stages := net.Apply(b, x, "cnn")
-	nameMap(b, stem, "stem")
+	namedMap(b, stem, "stem")
 	for i, s := range stages {
-		nameMap(b, s, "stage%d", i+1)
+		namedMap(b, s, "stage%d", i+1)
 	}
 	grid := b.Conv(stages[len(stages)-1], "cnn.grid_encoder.0", graph.ConvSpec{In: net.Out(), Out: d, KH: 3, KW: 3, Stride: [2]int{1, 1}, Pad: graph.Pad2(1, 1), NoBias: true})
 	grid = b.Act(b.Op(graph.Pool{Max: true, Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, grid), kernels.ActReLU)

@@ -104,7 +104,7 @@ func (c *simVLMConfig) build(b *graph.Builder, p *NamedParams, pixels *graph.Nod
 	x := b.Conv(b.Rearrange(pixels, "b c h w -> b h w c"), "ResNet.0", graph.ConvSpec{In: 3, Out: stem, KH: c.PatchSize, KW: c.PatchSize, Stride: [2]int{c.PatchSize, c.PatchSize}})
 	x = detectronBottleneck(b, x, "ResNet.1", stem, 64, 4*stem)
 	x = detectronBottleneck(b, x, "ResNet.2", 4*stem, 128, d)
-	nameMap(b, x, "conv_stem")
+	namedMap(b, x, "conv_stem")
 	places := b.Add(b.Parameter(graph.Position, "img_pos_embed.weights_0", 1, side, 1, d), b.Parameter(graph.Position, "img_pos_embed.weights_1", 1, 1, side, d))
 	image := b.Rearrange(b.Add(x, places), "b h w d -> b (h w) d")
 

@@ -55,7 +55,7 @@ func buildSOHO(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image, Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *sohoConfig) build(b *graph.Builder, p *NamedParams) error {
@@ -73,7 +73,7 @@ func (c *sohoConfig) build(b *graph.Builder, p *NamedParams) error {
 	mask := b.OptionalInput("pixel_mask", b.Rearrange(b.Slice(pixels, 1, 0, 1), "b 1 h w -> b h w"), 1, -1, -5, -6)
 	_, stages := net.Apply(b, b.Rearrange(pixels, "b c h w -> b h w c"), "backbone")
 	for i, s := range stages {
-		nameMap(b, s, "backbone.layer%d", i+1)
+		namedMap(b, s, "backbone.layer%d", i+1)
 	}
 
 	// The visual dictionary.
@@ -82,7 +82,7 @@ func (c *sohoConfig) build(b *graph.Builder, p *NamedParams) error {
 	if p.Has("neck.conv.bn.weight") {
 		x = b.BatchNorm(x, "neck.conv.bn", d, 1e-5)
 	}
-	nameMap(b, x, "neck.conv")
+	namedMap(b, x, "neck.conv")
 	var dictionary *graph.Node
 	words := p.dim("neck.vq.embed", 0)
 	if p.Has("neck.vq.embed") {
