@@ -51,6 +51,7 @@ func Systems() []*System { return slices.Clone(systems) }
 // Options are the user's wishes about an import.
 type Options struct {
 	System    string // force this system instead of recognising it
+	Encoder   string // the checkpoint of the encoder before a projector that stands alone; "" for none
 	ImageSize [2]int // height and width to interpolate position tables to; 0 keeps the trained one
 }
 
@@ -66,6 +67,15 @@ func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Source(), sys.Title, im.Naming, err)
 	}
 	m.System, m.Naming = sys.Name, im.Naming
+	if o.Encoder != "" {
+		beside, err := c.Beside(o.Encoder)
+		if err != nil {
+			return nil, err
+		}
+		if m, err = withEncoder(im, m, beside); err != nil {
+			return nil, err
+		}
+	}
 	if size := o.ImageSize; size != [2]int{} && m.Pipeline != nil && m.Pipeline.Image != nil {
 		if sized, err := m.Pipeline.Image.WithSize(size[0], size[1]); err != nil {
 			im.Note("%v; it stays as it is", err)

@@ -72,6 +72,9 @@ type ImageStep struct {
 	// HalfEven is torchvision's rule for the crop's offset, round((n-size)/2) with halves to even; without it the offset
 	// is floor((n-size)/2), as transformers' center_crop has it.
 	HalfEven bool `json:"half_even,omitempty"`
+	// Unrounded resizes in float32 and leaves the values as they come, as torchvision does with tensors of floats. Only the last
+	// step may be so.
+	Unrounded bool `json:"unrounded,omitempty"`
 	// Fill is the colour of what is added: red, green, blue; empty is black.
 	Fill []uint8 `json:"fill,omitempty"`
 }
@@ -223,6 +226,9 @@ func (p *Image) Check() error {
 	for i, s := range p.Steps {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("image pipeline, step %d (%s): %w", i, s.Op, err)
+		}
+		if s.Unrounded && (i+1 < len(p.Steps) || s.Op != ResizeExact && s.Op != ResizeShortest || s.Filter != Bilinear && s.Filter != Bicubic) {
+			return fmt.Errorf("image pipeline, step %d (%s): unrounded; expected so of a last, bilinear or bicubic resize only", i, s.Op)
 		}
 	}
 	if p.Tiling != nil {

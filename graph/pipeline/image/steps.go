@@ -56,6 +56,10 @@ func runSteps(m *RGB, steps []pipeline.ImageStep, native bool) (*RGB, error) {
 		if width > maxResizedSide || height > maxResizedSide || part.width > DefaultMaxPixels/part.height {
 			return nil, fmt.Errorf("%w: %s makes %d x %d of its %d x %d pixels", ErrTooLarge, s.Op, width, height, src.width, src.height)
 		}
+		if s.Unrounded {
+			m = unrounded(src, width, height, s.Filter)
+			continue
+		}
 		if native {
 			m = m.resizeNative(width, height, s.Filter, part)
 		} else {
