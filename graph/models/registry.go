@@ -113,10 +113,6 @@ func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
 }
 
 func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) {
-	type match struct {
-		sys    *System
-		naming string
-	}
 	var found []match
 	im := newImport(c, o)
 	for _, s := range systems {
@@ -143,7 +139,41 @@ func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) 
 	for _, m := range found {
 		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
 	}
+	if best := mostRead(c, o, found); best != nil {
+		im.Naming = best.naming
+		return im, best.sys, nil
+	}
 	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Source(), strings.Join(names, " or "))
+}
+
+// match is a system whose rule a checkpoint passes, in a naming.
+type match struct {
+	sys    *System
+	naming string
+}
+
+// mostRead settles between systems that all claim a checkpoint: of those that account for every tensor, the one that reads most.
+// nil where two read as many, or none accounts for all. Building is cheap, since weights are expressions.
+func mostRead(c *formats.Checkpoint, o Options, found []match) *match {
+	var best *match
+	most, tied := -1, false
+	for _, m := range found {
+		im := newImport(c, o)
+		im.Naming = m.naming
+		if _, err := m.sys.Build(im); err != nil || len(im.leftovers()) > 0 {
+			continue
+		}
+		switch n := im.readCount(); {
+		case n > most:
+			best, most, tied = &m, n, false
+		case n == most:
+			tied = true
+		}
+	}
+	if tied {
+		return nil
+	}
+	return best
 }
 
 // ErrUnrecognised is what errors.Is finds in the error of a checkpoint that is of no known system.
