@@ -39,6 +39,7 @@ type modelBench struct {
 	FloatMs     *latencies `json:"float_ms,omitempty"`
 	ConvertedMs latencies  `json:"ms"`
 	Speedup     float64    `json:"speedup,omitempty"`
+	Projector   float64    `json:"projector_share,omitempty"` // of the converted model's time
 	Profile     []nodeCost `json:"profile,omitempty"`
 }
 
@@ -179,6 +180,13 @@ func (b *modelBench) time(ctx context.Context, a *app, path string, rounds int, 
 		return nil
 	}
 	b.ConvertedMs = l
+	if n := s.Graph().Value("vision_features"); n != nil && r.Check("vision_features") == nil {
+		before, _, err := r.Time(ctx, rounds, "vision_features")
+		if err != nil {
+			return err
+		}
+		b.Projector = max(0, 1-ms(before)/l.Median)
+	}
 	if !profile {
 		return nil
 	}
@@ -216,6 +224,9 @@ func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 func (b *modelBench) print(a *app) error {
 	fmt.Fprintf(a.out, "%s %s, %s, batch %d, %d threads, %s\n", b.System, b.Config, b.Scheme, b.Batch, b.Threads, b.ISA)
+	if b.Projector > 0 {
+		fmt.Fprintf(a.out, "the projector takes %.1f %% of the time\n", 100*b.Projector)
+	}
 	rows := [][]string{
 		{"size", report.Bytes(b.SourceBytes), report.Bytes(b.Bytes)},
 		{"conversion", "", fmt.Sprintf("%.2f s, %.2f GB/s of source", b.ConvertS, b.ConvertGBs)},

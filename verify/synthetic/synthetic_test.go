@@ -85,3 +85,19 @@ func TestUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestLLaVA: a tower and a projector import as LLaVA.
+func TestLLaVA(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "m")
+	if err := llava(clipVision(32, 2, 2, 8, 16, 12), 32, 24).Write(t.Context(), dir, 7, nil); err != nil {
+		t.Fatal(err)
+	}
+	l, err := run.Load(dir, models.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Model.System != "llava" {
+		t.Errorf("read as %s, want llava", l.Model.System)
+	}
+}
