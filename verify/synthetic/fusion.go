@@ -9,6 +9,7 @@ var (
 		"large": func() *Model { return oscar(1024, 24, 16, 2054, true) },
 	})
 	_ = register("visualbert", map[string]func() *Model{"base": func() *Model { return visualBERT(2048) }})
+	_ = register("vilbert", map[string]func() *Model{"base": vilbert})
 	_ = register("lxmert", map[string]func() *Model{"base": lxmert})
 	_ = register("vilt", map[string]func() *Model{"b-32": vilt})
 	_ = register("albef", map[string]func() *Model{"base": albef})
@@ -140,6 +141,48 @@ func lxmert() *Model {
 		m.feedForward(at+"visn_inter", at+"visn_output", dim)
 	}
 	m.linear("lxmert.pooler.dense", dim, dim)
+	return m.Model
+}
+
+// Lu et al. 2019, arXiv:1908.02265: bert_base_6layer_6conect of jiasenlu/vilbert_beta.
+func vilbert() *Model {
+	const dim, layers, visual, both, features, targets = 768, 12, 1024, 1024, 2048, 1601
+	c := bertConfig("bert", dim, layers, 12)
+	for key, value := range map[string]any{"v_feature_size": features, "v_target_size": targets, "v_hidden_size": visual, "v_num_hidden_layers": 6,
+		"v_num_attention_heads": 8, "v_intermediate_size": visual, "v_hidden_act": "gelu", "bi_hidden_size": both, "bi_num_attention_heads": 8,
+		"v_biattention_id": []int{0, 1, 2, 3, 4, 5}, "t_biattention_id": []int{6, 7, 8, 9, 10, 11}, "with_coattention": true, "fusion_method": "mul"} {
+		c[key] = value
+	}
+	m := maker{&Model{Config: c}}
+	m.tables("bert.embeddings", dim, bertPositions)
+	const regions = "bert.v_embeddings."
+	m.linear(regions+"image_embeddings", visual, features)
+	m.linear(regions+"image_location_embeddings", visual, 5)
+	m.norm(regions+"LayerNorm", visual)
+	m.layers("bert.encoder.layer.%d", layers, dim)
+	branch := func(inner, output string, width, hidden int) {
+		m.linear(inner+".dense", hidden, width)
+		m.linear(output+".dense", width, hidden)
+		m.norm(output+".LayerNorm", width)
+	}
+	for i := range 6 {
+		v := fmt.Sprintf("bert.encoder.v_layer.%d.", i)
+		m.attention(v+"attention.self", v+"attention.output", visual, visual)
+		branch(v+"intermediate", v+"output", visual, visual)
+		at := fmt.Sprintf("bert.encoder.c_layer.%d.", i)
+		for side, width := range []int{visual, dim} {
+			for _, name := range []string{"query", "key", "value"} {
+				m.linear(fmt.Sprintf("%sbiattention.%s%d", at, name, side+1), both, width)
+			}
+			m.linear(fmt.Sprintf("%sbiOutput.dense%d", at, side+1), width, both)
+			m.norm(fmt.Sprintf("%sbiOutput.LayerNorm%d", at, side+1), width)
+		}
+		branch(at+"v_intermediate", at+"v_output", visual, visual)
+		branch(at+"t_intermediate", at+"t_output", dim, 4*dim)
+	}
+	m.linear("bert.t_pooler.dense", both, dim)
+	m.linear("bert.v_pooler.dense", both, visual)
+	m.linear("cls.bi_seq_relationship", 2, both)
 	return m.Model
 }
 
