@@ -15,7 +15,7 @@ var _ = Register(&System{
 	Name: "llama4", Title: "Llama 4 vision",
 	ModelTypes: []string{"llama4", "llama4_vision_model"},
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type llama4, tensors vision_model.patch_embedding.linear.weight", Recognise: func(im *Import) bool {
-		return (im.ModelType() == "llama4" || im.ModelType() == "llama4_vision_model") && im.HasAny("*patch_embedding.linear.weight")
+		return (im.ModelType() == "llama4" || im.ModelType() == "llama4_vision_model") && (im.HasTensor("vision_model.patch_embedding.linear.weight") || im.HasTensor("patch_embedding.linear.weight"))
 	}}},
 	Build: buildLlama4,
 })
