@@ -20,8 +20,7 @@ var _ = Register(&System{
 	Namings: []Naming{
 		{Name: "albef", Looked: "tensors visual_encoder.blocks.#.* and text_encoder.*.crossattention.*", Recognise: func(im *Import) bool {
 			_, ok := im.prefixOf(albefMark, albefStems...)
-			return ok && im.HasTensor("visual_encoder.patch_embed.proj.weight") && im.HasAny("text_encoder.*encoder.layer.#.crossattention.self.query.weight") &&
-				!im.HasTensor("text_encoder.encoder.layer.0.crossattention.self.query.weight") // BLIP's layers all attend
+			return ok && im.HasTensor("visual_encoder.patch_embed.proj.weight") && im.HasAny("text_encoder.*encoder.layer.#.crossattention.self.query.weight")
 		}},
 	},
 	Build: buildALBEF,
