@@ -18,7 +18,7 @@ var _ = Register(&System{
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type aimv2 or aimv2_vision_model, tensors encoder.layers.#.rms_norm1.weight", Recognise: func(im *Import) bool {
 		switch im.ModelType() {
 		case "aimv2", "aimv2_vision_model", "aimv2_text_model":
-			return im.HasAny("*encoder.layers.#.rms_norm1.weight")
+			return (im.HasAny("encoder.layers.#.rms_norm1.weight") || im.HasAny("vision_model.encoder.layers.#.rms_norm1.weight") || im.HasAny("text_model.encoder.layers.#.rms_norm1.weight"))
 		}
 		return false
 	}}},

@@ -14,7 +14,7 @@ var _ = Register(&System{
 	Name: "beit", Title: "BEiT and data2vec vision",
 	ModelTypes: []string{"beit", "data2vec-vision"},
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type beit or data2vec-vision, tensors encoder.layer.#.attention.attention.query.weight", Recognise: func(im *Import) bool {
-		return (im.ModelType() == "beit" || im.ModelType() == "data2vec-vision") && im.HasAny("*encoder.layer.#.attention.attention.query.weight")
+		return (im.ModelType() == "beit" || im.ModelType() == "data2vec-vision") && im.hasViT("beit.", "data2vec_vision.")
 	}}},
 	Build: buildBEiT,
 })

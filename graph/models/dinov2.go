@@ -14,7 +14,7 @@ var _ = Register(&System{
 	Name: "dinov2", Title: "DINOv2",
 	ModelTypes: []string{"dinov2", "dinov2_with_registers"},
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type dinov2 or dinov2_with_registers, tensors encoder.layer.#.layer_scale1.lambda1", Recognise: func(im *Import) bool {
-		return (im.ModelType() == "dinov2" || im.ModelType() == "dinov2_with_registers") && im.HasAny("*encoder.layer.#.layer_scale1.lambda1")
+		return (im.ModelType() == "dinov2" || im.ModelType() == "dinov2_with_registers") && im.hasViT("dinov2.", "dinov2_with_registers.")
 	}}},
 	Build: buildDINOv2,
 })

@@ -14,7 +14,7 @@ var _ = Register(&System{
 	Name: "dinov3", Title: "DINOv3 ViT",
 	ModelTypes: []string{"dinov3_vit"},
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type dinov3_vit, tensors layer.#.attention.q_proj.weight", Recognise: func(im *Import) bool {
-		return im.ModelType() == "dinov3_vit" && im.HasAny("*layer.#.attention.q_proj.weight")
+		return im.ModelType() == "dinov3_vit" && im.hasViT("dinov3_vit.")
 	}}},
 	Build: buildDINOv3,
 })

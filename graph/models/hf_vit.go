@@ -41,7 +41,13 @@ func defaultHFViT() hfViT {
 // still is the number of tokens before the patches.
 func (v *hfViT) still() int { return len(v.embedded) + v.registers }
 
-// hfViTModel imports a checkpoint of such a transformer, whose tensors lie below a prefix or at the root.
+// hasViT reports whether there is such a transformer at the root or behind a prefix.
+func (im *Import) hasViT(prefixes ...string) bool {
+	_, ok := im.prefixOf("embeddings.cls_token", append([]string{""}, prefixes...)...)
+	return ok
+}
+
+// open imports a checkpoint of such a transformer, whose tensors lie below a prefix or at the root.
 func (v *hfViT) open(im *Import, class string, prefixes ...string) (*graph.Builder, *block.Tower, *pipeline.Pipeline, error) {
 	image, err := im.classPipeline(class)
 	if err != nil {

@@ -15,7 +15,8 @@ var _ = Register(&System{
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type owlvit or owlv2, tensors vision_model.* or text_model.*, perhaps behind owlvit. or owlv2.", Recognise: func(im *Import) bool {
 		switch im.ModelType() {
 		case "owlvit", "owlvit_vision_model", "owlvit_text_model", "owlv2", "owlv2_vision_model", "owlv2_text_model":
-			return im.HasAny("*vision_model.embeddings.class_embedding") || im.HasAny("*text_model.embeddings.token_embedding.weight")
+			_, vision := im.prefixOf("vision_model.embeddings.class_embedding", "", "owlvit.", "owlv2.")
+			return vision || im.HasTensor("text_model.embeddings.token_embedding.weight")
 		}
 		return false
 	}}},

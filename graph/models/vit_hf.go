@@ -15,7 +15,7 @@ var _ = Register(&System{
 	Namings: []Naming{{Name: "huggingface", Looked: "config.json with model_type vit, deit or vit_mae, tensors encoder.layer.#.attention.attention.query.weight", Recognise: func(im *Import) bool {
 		switch im.ModelType() {
 		case "vit", "deit", "vit_mae":
-			return im.HasAny("*encoder.layer.#.attention.attention.query.weight")
+			return im.hasViT("vit.", "deit.")
 		}
 		return false
 	}}},

@@ -150,6 +150,10 @@ const (
 	// that are multiples of Size, in tiles row by row; where there are several, the picture stretched to one tile follows. With
 	// MaxTiles 1 there is that one alone.
 	TileSplit TilingKind = "split"
+	// TileCanvas is Llama 4's: the picture, its ratio kept, in the canvas of at most MaxTiles tiles that it is enlarged least to
+	// fill (with ToCanvas: most), padded with black below and on the right; tiles row by row, then, where there are several,
+	// the picture stretched to one.
+	TileCanvas TilingKind = "canvas"
 	// TilePanScan is Gemma 3's: the whole picture, then 2 to MaxTiles crops one behind the other along its long side, where that is
 	// MinRatio times the short one and no crop has a side of less than Size.
 	TilePanScan TilingKind = "pan_scan"
@@ -169,6 +173,7 @@ type Tiling struct {
 	MinTiles  int      `json:"min_tiles,omitempty"`
 	MaxTiles  int      `json:"max_tiles,omitempty"`
 	Thumbnail bool     `json:"thumbnail,omitempty"`
+	ToCanvas  bool     `json:"to_canvas,omitempty"`
 	Patch     int      `json:"patch,omitempty"`
 	// Longest is the long side that a picture is brought to first; 0 leaves its size.
 	Longest int `json:"longest,omitempty"`
@@ -331,6 +336,13 @@ func (t *Tiling) check() error {
 		}
 		if tiles := t.Longest/t.Size + 1; t.Longest > maxSplitSide || tiles*tiles > maxTiles {
 			return fmt.Errorf("a long side of %d pixels in tiles of %d: expected at most %d pixels and %d tiles", t.Longest, t.Size, maxSplitSide, maxTiles)
+		}
+	case TileCanvas:
+		if err := checkSides(t.Size); err != nil {
+			return err
+		}
+		if most := 1 << 8; t.MaxTiles < 1 || t.MaxTiles > most || t.Size*t.MaxTiles > maxSplitSide {
+			return fmt.Errorf("%d tiles of %d pixels: expected 1 to %d, and %d pixels a side at most", t.MaxTiles, t.Size, most, maxSplitSide)
 		}
 	case TileQuarters:
 		return nil

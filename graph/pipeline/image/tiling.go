@@ -20,6 +20,8 @@ func cut(m *RGB, t *pipeline.Tiling) (tiles []*RGB, rows, columns int, err error
 		return cutSlices(m, t)
 	case pipeline.TileSplit:
 		return cutSplit(m, t)
+	case pipeline.TileCanvas:
+		return cutCanvas(m, t)
 	case pipeline.TileQuarters:
 		w, h := m.Width/2, m.Height/2
 		if w == 0 || h == 0 {
