@@ -447,6 +447,18 @@ func (c *Checkpoint) Sub(dir string) (*Checkpoint, error) {
 	return s, nil
 }
 
+// Beside opens another checkpoint that belongs to this one, wherever it lies, and is closed with it.
+func (c *Checkpoint) Beside(source string) (*Checkpoint, error) {
+	s, err := Open(source, Options{})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.subs = append(c.subs, s)
+	c.mu.Unlock()
+	return s, nil
+}
+
 // some lists a few names for a message.
 func some(names []string) string {
 	const most = 12

@@ -106,7 +106,7 @@ func Prepare(src string, o Options) (*Conversion, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conversion{Source: l, Recipe: r, options: o}
+	c := &Conversion{Source: l, Recipe: r.advised(l.Model.Advice), options: o}
 	for _, step := range []func() error{c.unconverted, c.fuse, c.plan} {
 		if err := step(); err != nil {
 			l.Close()

@@ -41,9 +41,13 @@ func MakePlan(g *graph.Graph, r *Recipe) (*Plan, error) {
 	base.Choice = r.Choice.withDefaults()
 	nodes := g.Nodes()
 	floatOnly := floatProducts(nodes)
+	encoder := encoderWeights(g, r.Only)
 	p := &Plan{}
 	for _, w := range graph.Weights(nodes) {
 		c, kept := base.choiceFor(globNames(w))
+		if kept == "" && encoder[w] {
+			kept = "the encoder's, which --only projector leaves alone"
+		}
 		row := Row{converted.Weight{Name: w.Name, Kind: w.Kind, Shape: w.Shape(), Source: w.Expr.String()}, w}
 		if err := row.decide(c, kept, floatOnly[w]); err != nil {
 			return nil, err
@@ -57,6 +61,27 @@ func MakePlan(g *graph.Graph, r *Recipe) (*Plan, error) {
 	}
 	p.correctBiases(nodes)
 	return p, p.checkNames()
+}
+
+// projectorInputs are the names of what a projector reads, the first one that a graph has.
+var projectorInputs = []string{"vision_features", "selected_features", "vision.last_hidden_state", "last_hidden_state"}
+
+// encoderWeights returns the weights before the projector where that alone is converted: its outputs need the encoder, which then
+// stays as it is.
+func encoderWeights(g *graph.Graph, only []graph.Component) map[*graph.Weight]bool {
+	if len(only) != 1 || only[0] != graph.Projector {
+		return nil
+	}
+	before := map[*graph.Weight]bool{}
+	for _, name := range projectorInputs {
+		if n := g.Value(name); n != nil {
+			for _, w := range graph.Weights(graph.Sort(n)) {
+				before[w] = true
+			}
+			break
+		}
+	}
+	return before
 }
 
 // correctBiases lets the bias of each product make up for the error of its weight, where the mean of the inputs is known and

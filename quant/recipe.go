@@ -42,6 +42,8 @@ type Recipe struct {
 	NoFuse []string `json:"no_fuse,omitempty"`
 	// Overrides choose otherwise for the weights that a glob matches; of several that match, later ones count more.
 	Overrides []Override `json:"overrides,omitempty"`
+	// Plain leaves out what the system's own recipe has for single weights.
+	Plain bool `json:"plain,omitempty"`
 	// AllowNonfinite converts weights that hold NaN or infinities.
 	AllowNonfinite bool `json:"allow_nonfinite,omitempty"`
 }
@@ -214,6 +216,22 @@ func (c *Choice) halfScales(s kernels.Scheme) bool {
 		return c.Scales == "float16"
 	}
 	return s.Group > 0
+}
+
+// advised returns the recipe with a system's advice before its own overrides, which count more. Advice is for integers: a recipe
+// that makes none is returned as it is.
+func (r *Recipe) advised(advice []graph.Advice) *Recipe {
+	c := r.Choice.withDefaults()
+	if _, integers := c.scheme(); !integers || r.Plain || len(advice) == 0 {
+		return r
+	}
+	own := *r
+	own.Overrides = nil
+	for _, a := range advice {
+		own.Overrides = append(own.Overrides, Override{Match: a.Match, Choice: Choice{Weights: a.Weights, Activations: a.Activations}})
+	}
+	own.Overrides = append(own.Overrides, r.Overrides...)
+	return &own
 }
 
 // choiceFor returns what a recipe wants for a weight, with the reason where it is to be kept.

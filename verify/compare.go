@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mmconv/mmconv/graph"
 	"github.com/mmconv/mmconv/graph/run"
@@ -123,8 +124,16 @@ func (c *comparison) part(ctx context.Context, rb, ra *run.Pass, want []string, 
 			c.order = append(c.order, name)
 		}
 		s.Moments.Add(b.Data, a.Data)
+		if projected(c.before.Graph(), name) && len(b.Shape) > 1 {
+			s.Tokens.Add(b.Data, a.Data, b.Shape.Last())
+		}
 	}
 	return p, nil
+}
+
+// projected reports whether an output holds what a projector hands to a language model, a row a token.
+func projected(g *graph.Graph, name string) bool {
+	return !strings.HasSuffix(name, ".real") && slices.ContainsFunc(g.Outputs, func(o graph.Output) bool { return o.Name == name && o.Component == graph.Projector })
 }
 
 // computed returns the names of the values that a graph computes, outputs included, that is all but its inputs and

@@ -67,6 +67,7 @@ prints what becomes of every weight and why, and writes nothing.`,
 	f.BoolVar(&dryRun, "dry-run", false, "print the plan and write nothing")
 	f.BoolVar(&flags.o.Force, "force", false, "replace the folder if it exists")
 	f.StringVar(&flags.o.Models.System, "system", "", "read the source as this system instead of recognising it")
+	f.StringVar(&flags.o.Models.Encoder, "encoder", "", "folder of the encoder before a projector that stands alone")
 	imageSize(f, &flags.o.Models.ImageSize)
 	return c
 }

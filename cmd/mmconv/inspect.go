@@ -119,6 +119,7 @@ func newInspect(a *app) *cobra.Command {
 	f.BoolVar(&flags.check, "check", false, "hold the files of a converted model against the digests that its manifest has of them")
 	f.BoolVar(&flags.raw, "raw", false, "do not recognise a system: files and tensors only")
 	f.StringVar(&flags.o.System, "system", "", "read a source as this system instead of recognising it")
+	f.StringVar(&flags.o.Encoder, "encoder", "", "folder of the encoder before a projector that stands alone")
 	imageSize(f, &flags.o.ImageSize)
 	return c
 }

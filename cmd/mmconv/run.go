@@ -22,7 +22,7 @@ var _ = register(newRun)
 
 func newRun(a *app) *cobra.Command {
 	var images, audio, texts, tensors, fetch []string
-	var out, system, resampling string
+	var out, system, encoder, resampling string
 	var size [2]int
 	var maxPixels int
 	var force, transcribe, timestamps bool
@@ -41,7 +41,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 				return fmt.Errorf("-o %s: unknown kind of file; known are %s", out, strings.Join(slices.Sorted(maps.Keys(writers)), ", "))
 			}
 			o := a.session()
-			o.Models.System, o.Models.ImageSize, o.MaxPixels, o.Resampling = system, size, maxPixels, resampling
+			o.Models.System, o.Models.Encoder, o.Models.ImageSize, o.MaxPixels, o.Resampling = system, encoder, size, maxPixels, resampling
 			s, err := run.Open(args[0], o)
 			if err != nil {
 				return err
@@ -127,6 +127,7 @@ that 'mmconv inspect --graph' lists). MODEL is a source or a converted folder. W
 	f.StringVarP(&out, "output", "o", "", "file to write: .json, .npy or .safetensors")
 	f.BoolVar(&force, "force", false, "replace the file if it exists")
 	f.StringVar(&system, "system", "", "read a source as this system instead of recognising it")
+	f.StringVar(&encoder, "encoder", "", "folder of the encoder before a source that is a projector alone")
 	f.StringVar(&resampling, "resampling", "hann", "kernel that brings clips to the model's rate: hann, as torchaudio, or kaiser, sharper")
 	f.IntVar(&maxPixels, "max-pixels", 0, "largest picture that is decoded, in pixels (default 178956970)")
 	imageSize(f, &size)

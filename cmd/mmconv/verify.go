@@ -92,6 +92,7 @@ Any of the bounds below makes the exit code 1 when it does not hold, and is name
 	f.StringVar(&writeBaseline, "write-baseline", "", "write what was measured as bounds for later runs")
 	f.BoolVar(&force, "force", false, "let --write-baseline replace a file")
 	f.StringVar(&system, "system", "", "read the source as this system instead of recognising it")
+	f.StringVar(&o.Models.Encoder, "encoder", "", "folder of the encoder before a source that is a projector alone")
 	imageSize(f, &o.Models.ImageSize)
 	bound(f, &o.MinCosine, "min-cosine", "every output's cosine is at least this")
 	bound(f, &o.MinSQNR, "min-sqnr", "every output's SQNR is at least this, dB")

@@ -257,3 +257,50 @@ func SequenceRotary(b *graph.Builder, x *graph.Node, places, dim, headDim int, t
 	}
 	return r
 }
+
+// GridRotary turns a head's channels by the row and the column of a patch, for maps of patches of any size up to most x most: of
+// the frequencies theta^(-2 i / headDim) the even ones are the rows' and the odd ones the columns' (Pixtral, Agrawal et al.,
+// arXiv:2410.07073). like [B, rows, columns] has the map's size. The tables broadcast over samples and heads.
+func GridRotary(b *graph.Builder, like *graph.Node, most, headDim int, theta float64) Rotary {
+	like = b.Rearrange(like, "b h w -> h w b")
+	table := func(axis int, sine bool) *graph.Node {
+		name := fmt.Sprintf("rotary_grid_%s_%s[%d,%d]", []string{"rows", "columns"}[axis], map[bool]string{false: "cos", true: "sin"}[sine], most, headDim)
+		t := b.Value(b.Derived(graph.Position, name, graph.Apply(turnTable{0, false, sine}, graph.Apply(gridAngles{most, headDim, axis, theta}))))
+		t = b.Op(graph.TakeLike{Axis: 0, LikeAxis: axis}, nil, b.Slice(t, 2, 0, headDim/4), like) // [places, 1, headDim / 4]
+		if axis == 1 {
+			t = b.Rearrange(t, "n 1 d -> 1 n d")
+		}
+		return b.Op(graph.Expand{Axis: 1 - axis}, nil, t, like)
+	}
+	both := func(sine bool) *graph.Node {
+		rows, columns := table(0, sine), table(1, sine)
+		return b.Rearrange(b.Concat(2, rows, columns, rows, columns), "h w d -> 1 (h w) 1 d")
+	}
+	return Rotary{Cos: both(false), Sin: both(true)}
+}
+
+var _ = graph.RegisterExpr(gridAngles{})
+
+// gridAngles are the angles of places 0 to Most - 1 along one axis of a grid, [Most, 1, HeadDim / 4].
+type gridAngles struct {
+	Most, HeadDim, Axis int
+	Theta               float64
+}
+
+func (o gridAngles) Infer(args []graph.Shape) (graph.Shape, error) {
+	if len(args) != 0 || o.Most < 1 || o.Most > 1<<14 || o.HeadDim < 4 || o.HeadDim%4 != 0 || o.HeadDim > 1<<16 || o.Axis>>1 != 0 || !(o.Theta > 0) {
+		return nil, fmt.Errorf("a grid of %d x %d places, heads of %d channels, base %g", o.Most, o.Most, o.HeadDim, o.Theta)
+	}
+	return graph.Shape{o.Most, 1, o.HeadDim / 4}, nil
+}
+
+func (o gridAngles) Eval([]*graph.Tensor) ([]float32, error) {
+	var out []float32
+	for place := range o.Most {
+		for i := range o.HeadDim / 4 {
+			f := 1 / float32(math.Pow(o.Theta, float64(float32(2*(2*i+o.Axis))/float32(o.HeadDim))))
+			out = append(out, float32(place)*f)
+		}
+	}
+	return out, nil
+}

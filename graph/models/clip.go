@@ -79,6 +79,17 @@ type clipConfig struct {
 	ProjectionDim int        `json:"projection_dim"`
 	Vision        clipVision `json:"vision_config"`
 	Text          clipText   `json:"text_config"`
+
+	// What kin of CLIP have of their own.
+	own            *pipeline.Image // the preprocessing without a file; nil: OpenAI's
+	tokenizerClass string          // the tokenizer's class where no file names one; "": CLIP's
+}
+
+func (c *clipConfig) tokenizer() string {
+	if c.tokenizerClass == "" {
+		return "CLIPTokenizer"
+	}
+	return c.tokenizerClass
 }
 
 func defaultCLIP() clipConfig {
@@ -99,36 +110,46 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 		return buildOpenCLIP(im)
 	}
 	c := defaultCLIP()
-	var hasVision, hasText bool
-	var err error
-	switch im.ModelType() {
-	case "clip":
-		hasVision, hasText = im.towers("vision_model.embeddings.class_embedding", "text_model.embeddings.token_embedding.weight")
-		c, err = im.clipConfig()
-	case "clip_vision_model":
-		hasVision = true
-		err = im.Config(&c.Vision)
-	case "clip_text_model":
-		hasText = true
-		err = im.Config(&c.Text)
-	}
+	hasVision, hasText, err := c.read(im, "clip")
 	if err != nil {
 		return nil, err
 	}
+	return c.build(im, graph.NewBuilder(im.Params(nil, "")), hasVision, hasText)
+}
+
+// read reads config.json over the defaults that c holds, and says which towers there are: name is the model_type of both.
+func (c *clipConfig) read(im *Import, name string) (vision, text bool, err error) {
+	switch im.ModelType() {
+	case name:
+		vision, text = im.towers("vision_model.embeddings.class_embedding", "text_model.embeddings.token_embedding.weight")
+		return vision, text, im.clipConfig(c)
+	case name + "_vision_model":
+		return true, false, im.Config(&c.Vision)
+	}
+	return false, true, im.Config(&c.Text)
+}
+
+// build makes the towers that the checkpoint holds and compares them where there are both. What it is given already keeps
+// them apart from CLIP's own: other names, another image processor as the system's own.
+func (c *clipConfig) build(im *Import, b *graph.Builder, hasVision, hasText bool) (*graph.Model, error) {
 	im.Ignore("*.embeddings.position_ids", "a buffer of consecutive numbers")
-	b := graph.NewBuilder(im.Params(nil, ""))
 	p := &pipeline.Pipeline{}
+	var err error
 	var image, text *graph.Node
 	var vision *block.Tower
 	if hasVision {
-		if p.Image, err = im.imagePipeline(pipeline.ImageOpenAICLIP(c.Vision.ImageSize)); err != nil {
+		own := c.own
+		if own == nil {
+			own = pipeline.ImageOpenAICLIP(c.Vision.ImageSize)
+		}
+		if p.Image, err = im.imagePipeline(own); err != nil {
 			return nil, err
 		}
 		vision = c.Vision.features(b, im.pixels(b, p.Image, c.Vision.Channels, c.Vision.size(im)), prefixIf(hasText, "vision."))
 		image = c.Vision.projected(b, vision)
 	}
 	if hasText {
-		if p.Text, err = im.textPipeline("CLIPTokenizer", c.Text.MaxPositions, c.Text.VocabSize); err != nil {
+		if p.Text, err = im.textPipeline(c.tokenizer(), c.Text.MaxPositions, c.Text.VocabSize); err != nil {
 			return nil, err
 		}
 		text = c.Text.projected(b, c.Text.features(b, prefixIf(hasVision, "text.")))
@@ -159,17 +180,17 @@ func buildCLIP(im *Import) (*graph.Model, error) {
 
 // clipConfig reads the config.json of a model of two towers. Older files hold the towers' settings twice: transformers
 // completes these by its defaults and lets them replace the others.
-func (im *Import) clipConfig() (clipConfig, error) {
-	c, older := defaultCLIP(), defaultCLIP()
-	if err := im.Config(&c); err != nil {
-		return c, err
+func (im *Import) clipConfig(c *clipConfig) error {
+	older := *c
+	if err := im.Config(c); err != nil {
+		return err
 	}
 	dicts := struct {
 		Vision *clipVision `json:"vision_config_dict"`
 		Text   *clipText   `json:"text_config_dict"`
 	}{&older.Vision, &older.Text}
 	if err := im.Config(&dicts); err != nil {
-		return c, err
+		return err
 	}
 	if im.HasConfig("vision_config_dict") && dicts.Vision != nil {
 		c.Vision = *dicts.Vision
@@ -178,7 +199,7 @@ func (im *Import) clipConfig() (clipConfig, error) {
 		c.Text = *dicts.Text
 	}
 	c.Vision.ProjectionDim, c.Text.ProjectionDim = c.ProjectionDim, c.ProjectionDim
-	return c, nil
+	return nil
 }
 
 func prefixIf(both bool, prefix string) string {
@@ -217,6 +238,7 @@ func (v *clipVision) features(b *graph.Builder, pixels *graph.Node, prefix strin
 	t := v.encoder(b, pixels)
 	b.Name(t.Embeddings, prefix+"embeddings")
 	t.NameStates(b, prefix+"hidden_state.%d")
+	t.NameLayers(b, prefix+"layer%d")
 	b.Name(t.Last, prefix+"last_hidden_state")
 	norm := func(x *graph.Node) *graph.Node {
 		return b.LayerNorm(x, "vision_model.post_layernorm", v.HiddenSize, v.Eps)
@@ -314,6 +336,7 @@ func (t *clipText) features(b *graph.Builder, prefix string) *block.Tower {
 	tower := stack.Apply(b, x, block.With{Bias: block.HideKeys(b, mask)}, block.With{})
 	b.Name(x, prefix+"embeddings")
 	tower.NameStates(b, prefix+"hidden_state.%d")
+	tower.NameLayers(b, prefix+"layer%d")
 	norm := func(x *graph.Node) *graph.Node { return b.LayerNorm(x, "text_model.final_layer_norm", d, t.Eps) }
 	// The norm of the chosen token alone is what the projection needs; that of every token has its names.
 	all := norm(tower.Last)

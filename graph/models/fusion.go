@@ -131,3 +131,29 @@ func (im *Import) prefixOf(name string, prefixes ...string) (prefix string, ok b
 func joinedMask(b *graph.Builder, text, features *graph.Node) *graph.Node {
 	return b.Concat(1, text, b.OptionalInput("visual_attention_mask", features, 1, -1, -3))
 }
+
+// bertAdvice is how the weights of a BERT with norms behind its sums are converted to integers. Its norms have outliers that the
+// next product quantizes, its attention picks single tokens, so that a small error picks another one, and its tanh pooler
+// amplifies what is left: the projections of attention, the pooler and small heads stay float16, a third of the weights, and the
+// activations of the feed-forward parts and of what regions go through, whose features and boxes differ in scale, are float32.
+// docs/quantization.md has the figures.
+var bertAdvice = []graph.Advice{
+	{Match: "*inter*.dense*", Activations: "float32"},
+	{Match: "*[oO]utput*dense*", Activations: "float32"},
+	{Match: "*transform.dense*", Activations: "float32"},
+	{Match: "*img_embedding*", Activations: "float32"},
+	{Match: "*image_embeddings*", Activations: "float32"},
+	{Match: "*visn_fc*", Activations: "float32"},
+	{Match: "*box_fc*", Activations: "float32"},
+	{Match: "*visual_projection*", Activations: "float32"},
+	{Match: "*query*", Weights: "float16"},
+	{Match: "*key*", Weights: "float16"},
+	{Match: "*value*", Weights: "float16"},
+	{Match: "*att*.output.dense*", Weights: "float16"},
+	{Match: "*biOutput.dense*", Weights: "float16"},
+	{Match: "*pooler*", Weights: "float16"},
+	{Match: "*seq_relationship*", Weights: "float16"},
+	{Match: "itm_head*", Weights: "float16"},
+	{Match: "text_proj.*", Weights: "float16"},
+	{Match: "vision_proj.*", Weights: "float16"},
+}

@@ -137,6 +137,16 @@ func (im *Import) adopt(c *formats.Checkpoint) *Import {
 	return sub
 }
 
+// readCount is how many tensors the graph reads, those of sub-folders included: not left over and not ignored. It goes by what
+// leftovers gathered.
+func (im *Import) readCount() int {
+	n := len(im.read) - len(im.ignored)
+	for _, s := range im.subs {
+		n += len(s.read)
+	}
+	return n
+}
+
 func (im *Import) leftovers() []string {
 	var left []string
 	for _, name := range im.Names() {

@@ -224,6 +224,9 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	if err := im.Config(&c); err != nil {
 		return nil, err
 	}
+	if im.HasAny("*vision_tower.patch_conv.weight") {
+		return c.sized(im)
+	}
 	p, err := c.parts(im)
 	if err != nil {
 		return nil, err
@@ -232,4 +235,55 @@ func buildLLaVA(im *Import) (*graph.Model, error) {
 	p.b.Name(p.projected, "visual_tokens")
 	g, err := p.b.Graph()
 	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: p.image}}, err
+}
+
+// sized builds LLaVA over Pixtral's tower, as Pixtral 12B is published in this naming: pictures of any size.
+func (c *llavaHF) sized(im *Import) (*graph.Model, error) {
+	v := defaultPixtral()
+	if err := im.visionSection(&v); err != nil {
+		return nil, err
+	}
+	layers, err := featureLayers(c.FeatureLayer)
+	if err != nil {
+		return nil, err
+	}
+	if c.Strategy != "full" {
+		return nil, fmt.Errorf("config: vision_feature_select_strategy is %q; Pixtral's tower has no class token: expected full", c.Strategy)
+	}
+	act, err := activation("projector_hidden_act", c.Act)
+	if err != nil {
+		return nil, err
+	}
+	const linear1, linear2 = "multi_modal_projector.linear_1", "multi_modal_projector.linear_2"
+	prefix, _ := im.prefixOf(linear1+".weight", "", "model.")
+	im.languageModel("language_model.*", "model.language_model.*", "lm_head.weight")
+	p := im.Params(nil, prefix)
+	out := p.dim(linear1+".weight", 0)
+	if err := checkSizes("config", size{"vision_config.hidden_size", v.HiddenSize}, size{"text_config.hidden_size", out}); err != nil {
+		return nil, err
+	}
+	b := graph.NewBuilder(p)
+	image, err := im.classPipeline("PixtralImageProcessor")
+	if err != nil {
+		return nil, err
+	}
+	pixels, mask := sizedPixels(b, v.Channels)
+	t, err := v.build(b, pixels, mask, "vision_tower")
+	if err != nil {
+		return nil, err
+	}
+	t.name(b)
+	var parts []*graph.Node
+	for _, i := range layers {
+		parts = append(parts, t.State(b, i))
+	}
+	x := parts[0]
+	if len(parts) > 1 {
+		x = b.Concat(2, parts...)
+	}
+	x = b.Act(b.LinearIf(c.Bias, x, linear1, v.HiddenSize*len(parts), out), act)
+	b.Output(b.LinearIf(c.Bias, x, linear2, out, out), graph.Projector, "visual_tokens")
+	b.Output(b.Rearrange(t.Mask, "b h w -> b (h w)"), graph.Projector, "visual_tokens.real")
+	g, err := b.Graph()
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Image: image}}, err
 }

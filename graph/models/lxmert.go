@@ -75,7 +75,7 @@ func buildLXMERT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *lxmertConfig) build(b *graph.Builder, p *NamedParams) error {

@@ -57,7 +57,7 @@ func buildOSCAR(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *oscarConfig) build(b *graph.Builder, p *NamedParams) error {

@@ -51,6 +51,7 @@ func Systems() []*System { return slices.Clone(systems) }
 // Options are the user's wishes about an import.
 type Options struct {
 	System    string // force this system instead of recognising it
+	Encoder   string // the checkpoint of the encoder before a projector that stands alone; "" for none
 	ImageSize [2]int // height and width to interpolate position tables to; 0 keeps the trained one
 }
 
@@ -66,6 +67,15 @@ func Open(c *formats.Checkpoint, o Options) (*graph.Model, error) {
 		return nil, fmt.Errorf("%s, read as %s in %s naming: %w", c.Source(), sys.Title, im.Naming, err)
 	}
 	m.System, m.Naming = sys.Name, im.Naming
+	if o.Encoder != "" {
+		beside, err := c.Beside(o.Encoder)
+		if err != nil {
+			return nil, err
+		}
+		if m, err = withEncoder(im, m, beside); err != nil {
+			return nil, err
+		}
+	}
 	if size := o.ImageSize; size != [2]int{} && m.Pipeline != nil && m.Pipeline.Image != nil {
 		if sized, err := m.Pipeline.Image.WithSize(size[0], size[1]); err != nil {
 			im.Note("%v; it stays as it is", err)
@@ -103,10 +113,6 @@ func recognise(c *formats.Checkpoint, o Options) (*Import, *System, error) {
 }
 
 func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) {
-	type match struct {
-		sys    *System
-		naming string
-	}
 	var found []match
 	im := newImport(c, o)
 	for _, s := range systems {
@@ -133,7 +139,41 @@ func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) 
 	for _, m := range found {
 		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
 	}
+	if best := mostRead(c, o, found); best != nil {
+		im.Naming = best.naming
+		return im, best.sys, nil
+	}
 	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Source(), strings.Join(names, " or "))
+}
+
+// match is a system whose rule a checkpoint passes, in a naming.
+type match struct {
+	sys    *System
+	naming string
+}
+
+// mostRead settles between systems that all claim a checkpoint: of those that account for every tensor, the one that reads most.
+// nil where two read as many, or none accounts for all. Building is cheap, since weights are expressions.
+func mostRead(c *formats.Checkpoint, o Options, found []match) *match {
+	var best *match
+	most, tied := -1, false
+	for _, m := range found {
+		im := newImport(c, o)
+		im.Naming = m.naming
+		if _, err := m.sys.Build(im); err != nil || len(im.leftovers()) > 0 {
+			continue
+		}
+		switch n := im.readCount(); {
+		case n > most:
+			best, most, tied = &m, n, false
+		case n == most:
+			tied = true
+		}
+	}
+	if tied {
+		return nil
+	}
+	return best
 }
 
 // ErrUnrecognised is what errors.Is finds in the error of a checkpoint that is of no known system.

@@ -9,6 +9,8 @@ import (
 func (im *Import) towers(vision, text string) (hasVision, hasText bool) {
 	hasVision, hasText = im.HasTensor(vision), im.HasTensor(text)
 	switch {
+	case !hasVision && !hasText: // other names, or nothing: what is missing is told where it is read
+		return true, true
 	case !hasText:
 		im.Note("config.json describes two towers; the text tower is absent (no %s), so this is the vision tower alone", text)
 	case !hasVision:

@@ -36,6 +36,9 @@ func buildUltravox(im *Import) (*graph.Model, error) {
 	}
 	t := h.tower
 	h.audio.Mask, h.audio.Samples = true, 0
+	if h.audio.Mel != nil { // UltravoxProcessor pads the longest clip to whole frames
+		h.audio.PadMultiple = h.audio.Mel.Hop
+	}
 	b, at := h.b, "audio_tower."
 	mel := b.Op(graph.Input{Dims: []int{-1, t.Mels, -3}, Example: []int{2, t.Mels, 16 * c.Stack}}, nil)
 	b.Name(mel, "input_features")

@@ -79,7 +79,7 @@ func buildViLBERT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *vilbertConfig) check() error {

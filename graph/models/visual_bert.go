@@ -53,7 +53,7 @@ func buildVisualBERT(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	g, err := b.Graph()
-	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}}, err
+	return &graph.Model{Graph: g, Pipeline: &pipeline.Pipeline{Text: text}, Advice: bertAdvice}, err
 }
 
 func (c *visualBERTConfig) build(b *graph.Builder, p *NamedParams) error {

@@ -11,7 +11,7 @@ import (
 // salesforce/ALBEF models/{vit,model_pretrain}.py.
 
 var _ = Register(&System{
-	Name: "vit", Title: "ViT, alone or as ALBEF's image encoder", Row: 20,
+	Name: "vit", Title: "ViT, alone or as ALBEF's image encoder",
 	Namings: []Naming{
 		{Name: "timm", Looked: "config.json with an architecture of timm's vision_transformer.py, tensors blocks.#.attn.qkv.weight", Recognise: func(im *Import) bool {
 			return im.HasTensor("patch_embed.proj.weight") && timmFamily(im.timmArchitecture()) == familyViT
@@ -19,9 +19,8 @@ var _ = Register(&System{
 		{Name: "open_clip", Looked: "open_clip_config.json that names an architecture of timm's vision_transformer.py, tensors visual.trunk.*", Recognise: func(im *Import) bool {
 			return im.HasTensor("visual.trunk.patch_embed.proj.weight") && timmFamily(im.timmTrunk()) == familyViT
 		}},
-		{Name: "albef", Looked: "tensors visual_encoder.blocks.#.* and vision_proj.*, no other encoder", Recognise: func(im *Import) bool {
-			// Q-Formers follow encoders of the same name, with a norm between.
-			return im.HasTensor("visual_encoder.patch_embed.proj.weight") && !im.HasAny("text_encoder.*") && !im.HasAny("ln_vision.*")
+		{Name: "albef", Looked: "tensors visual_encoder.blocks.#.attn.qkv.weight", Recognise: func(im *Import) bool {
+			return im.HasTensor("visual_encoder.patch_embed.proj.weight") && im.HasTensor("visual_encoder.blocks.0.attn.qkv.weight")
 		}},
 	},
 	Build: func(im *Import) (*graph.Model, error) {

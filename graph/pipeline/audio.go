@@ -12,7 +12,7 @@ import (
 )
 
 // Audio says how a waveform becomes a model's input. It is data: a system's file fills it, a converted folder stores it as
-// JSON, and package verify/audio carries it out. The steps run in the order of the fields: the clip is averaged to one
+// JSON, and package graph/pipeline/audio carries it out. The steps run in the order of the fields: the clip is averaged to one
 // channel and resampled to SampleRate, rounded, cut or padded to Samples, normalised, and turned into log-mel frames where
 // Mel is set.
 type Audio struct {
@@ -29,6 +29,8 @@ type Audio struct {
 	PadLeft  bool          `json:"pad_left,omitempty"`
 	PadValue float64       `json:"pad_value,omitempty"`
 	Truncate AudioTruncate `json:"truncate,omitempty"`
+	// PadMultiple pads clips of a batch to a multiple of so many samples where Samples is 0; 0 means 1.
+	PadMultiple int `json:"pad_to_multiple_of,omitempty"`
 	// OneLonger marks the first clip of a batch as longer than the window when none is, so that a model with feature
 	// fusion always fuses: ClapFeatureExtractor does so (for a clip drawn at random).
 	OneLonger bool `json:"one_longer,omitempty"`
@@ -128,6 +130,8 @@ func (a *Audio) Check() error {
 		return fmt.Errorf("padding %q: expected %q, %q or none", a.Pad, PadRepeat, PadRepeatPad)
 	case a.Truncate != TruncateHead && a.Truncate != TruncateCrop && a.Truncate != TruncateFusion:
 		return fmt.Errorf("truncation %q: expected %q, %q or none", a.Truncate, TruncateCrop, TruncateFusion)
+	case a.PadMultiple < 0 || a.PadMultiple > maxAudioSamples || a.PadMultiple > 0 && (a.Samples > 0 || a.Bank != nil):
+		return fmt.Errorf("pad_to_multiple_of %d: expected 1 to %d, for clips of any length and without a filterbank", a.PadMultiple, maxAudioSamples)
 	case a.Samples == 0 && (a.Pad != PadConstant || a.Truncate != TruncateHead):
 		return fmt.Errorf("padding %q and truncation %q need a window length, and there is none", a.Pad, a.Truncate)
 	case a.Truncate == TruncateFusion && (a.Mel == nil || a.Mel.BinsFirst || a.Mel.DropLast):

@@ -42,6 +42,9 @@ const (
 	// ResizeMultiple brings the short side to Shortest, the long side to at most Longest, and cuts both to multiples of
 	// Multiple (ViLT, Pixel-BERT).
 	ResizeMultiple ImageOp = "resize_multiple"
+	// ResizeWithin makes no side longer than Height or Width, keeps the ratio, and rounds both up to multiples of Multiple
+	// (Pixtral).
+	ResizeWithin ImageOp = "resize_within"
 	// ResizeHD brings the long side to as many tiles of Multiple pixels as MaxTiles tiles in all allow, at most as many as
 	// the picture fills where NoUpscale is set, and pads the other side to a multiple with Fill, on both ends or, with
 	// PadEnd, at the end only (InternLM-XComposer's HD_transform).
@@ -64,9 +67,14 @@ type ImageStep struct {
 	MaxTiles  int     `json:"max_tiles,omitempty"`
 	NoUpscale bool    `json:"no_upscale,omitempty"`
 	PadEnd    bool    `json:"pad_end,omitempty"`
+	// Round makes ResizeLongest round the sides to whole numbers instead of cutting them (Janus in transformers).
+	Round bool `json:"round,omitempty"`
 	// HalfEven is torchvision's rule for the crop's offset, round((n-size)/2) with halves to even; without it the offset
 	// is floor((n-size)/2), as transformers' center_crop has it.
 	HalfEven bool `json:"half_even,omitempty"`
+	// Unrounded resizes in float32 and leaves the values as they come, as torchvision does with tensors of floats. Only the last
+	// step may be so.
+	Unrounded bool `json:"unrounded,omitempty"`
 	// Fill is the colour of what is added: red, green, blue; empty is black.
 	Fill []uint8 `json:"fill,omitempty"`
 }
@@ -83,6 +91,40 @@ const (
 	Bicubic  Filter = "bicubic"
 	Lanczos  Filter = "lanczos"
 )
+
+// Filters of torchvision on 8-bit tensors, with antialias.
+const (
+	// BicubicTensor is Pillow's with weights of 16 bits (torch, aten/src/ATen/native/cpu/UpSampleKernelAVXAntialias.h).
+	BicubicTensor Filter = "bicubic_tensor"
+	// BilinearTensor computes in float32 and rounds once, as torchvision does where the machine's vectors are not AVX2's.
+	BilinearTensor Filter = "bilinear_tensor"
+)
+
+// known reports whether it is a filter.
+func (f Filter) known() bool {
+	return slices.Contains(filterCodes, f) || f == BicubicTensor || f == BilinearTensor
+}
+
+// onTensors is the filter as torchvision has it on 8-bit tensors. Those have no Lanczos filter: it is replaced by the bicubic one.
+func (f Filter) onTensors() Filter {
+	switch f {
+	case Bicubic, Lanczos:
+		return BicubicTensor
+	case Bilinear:
+		return BilinearTensor
+	}
+	return f
+}
+
+// onTensors makes a processor of Pillow's that of the class "…Fast", which is the same on 8-bit tensors.
+func (p *Image) onTensors() {
+	for i := range p.Steps {
+		p.Steps[i].Filter = p.Steps[i].Filter.onTensors()
+	}
+	if p.Tiling != nil {
+		p.Tiling.Filter = p.Tiling.Filter.onTensors()
+	}
+}
 
 // filterCodes are the filters by their codes in PIL.Image.Resampling, which preprocessor configurations give.
 var filterCodes = []Filter{Nearest, Lanczos, Bilinear, Bicubic, Box, Hamming}
@@ -108,6 +150,15 @@ const (
 	// that are multiples of Size, in tiles row by row; where there are several, the picture stretched to one tile follows. With
 	// MaxTiles 1 there is that one alone.
 	TileSplit TilingKind = "split"
+	// TileCanvas is Llama 4's: the picture, its ratio kept, in the canvas of at most MaxTiles tiles that it is enlarged least to
+	// fill (with ToCanvas: most), padded with black below and on the right; tiles row by row, then, where there are several,
+	// the picture stretched to one.
+	TileCanvas TilingKind = "canvas"
+	// TilePanScan is Gemma 3's: the whole picture, then 2 to MaxTiles crops one behind the other along its long side, where that is
+	// MinRatio times the short one and no crop has a side of less than Size.
+	TilePanScan TilingKind = "pan_scan"
+	// TileCover is Cohere 2 Vision's, as TileDynamic but for the choice of the grid: the one that enlarges the picture least.
+	TileCover TilingKind = "cover"
 )
 
 // Tiling says how a picture is cut into tiles of Size x Size pixels.
@@ -122,9 +173,12 @@ type Tiling struct {
 	MinTiles  int      `json:"min_tiles,omitempty"`
 	MaxTiles  int      `json:"max_tiles,omitempty"`
 	Thumbnail bool     `json:"thumbnail,omitempty"`
+	ToCanvas  bool     `json:"to_canvas,omitempty"`
 	Patch     int      `json:"patch,omitempty"`
 	// Longest is the long side that a picture is brought to first; 0 leaves its size.
 	Longest int `json:"longest,omitempty"`
+	// MinRatio is from which ratio of the sides on a picture is cut.
+	MinRatio float64 `json:"min_ratio,omitempty"`
 	// SingleOnly leaves the pictures of samples with several whole.
 	SingleOnly bool `json:"single_only,omitempty"`
 }
@@ -160,6 +214,7 @@ type ImageLayout string
 const (
 	LayoutTiles        ImageLayout = ""              // (tiles of all pictures, 3, H, W); all tiles are of one size
 	LayoutImageTiles   ImageLayout = "image_tiles"   // (pictures, tiles, 3, H, W); fewer tiles are filled up with zeros
+	LayoutSized        ImageLayout = "sized"         // (tiles of all pictures, 3, H, W), and their sizes (tiles, 2)
 	LayoutMasked       ImageLayout = "masked"        // (tiles of all pictures, 3, H, W), and a mask (tiles, H, W)
 	LayoutSampleImages ImageLayout = "sample_images" // (samples, tiles of the sample, 3, H, W), and a mask (samples, tiles, H, W)
 )
@@ -177,6 +232,9 @@ func (p *Image) Check() error {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("image pipeline, step %d (%s): %w", i, s.Op, err)
 		}
+		if s.Unrounded && (i+1 < len(p.Steps) || s.Op != ResizeExact && s.Op != ResizeShortest || s.Filter != Bilinear && s.Filter != Bicubic) {
+			return fmt.Errorf("image pipeline, step %d (%s): unrounded; expected so of a last, bilinear or bicubic resize only", i, s.Op)
+		}
 	}
 	if p.Tiling != nil {
 		if err := p.Tiling.check(); err != nil {
@@ -193,7 +251,7 @@ func (p *Image) Check() error {
 		}
 	}
 	switch p.Layout {
-	case LayoutTiles, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
+	case LayoutTiles, LayoutSized, LayoutImageTiles, LayoutMasked, LayoutSampleImages:
 	default:
 		return fmt.Errorf("image pipeline: unknown layout %q", p.Layout)
 	}
@@ -215,6 +273,8 @@ func (s ImageStep) check() error {
 		sizes = []int{s.Shortest, s.Longest}
 	case ResizeMultiple:
 		sizes = []int{s.Shortest, s.Longest, s.Multiple}
+	case ResizeWithin:
+		sizes = []int{s.Height, s.Width, s.Multiple}
 	case ResizeHD:
 		sizes = []int{s.Multiple, s.MaxTiles}
 	case CenterCrop:
@@ -225,7 +285,7 @@ func (s ImageStep) check() error {
 	default:
 		return fmt.Errorf("unknown step")
 	}
-	if resizes && !slices.Contains(filterCodes, s.Filter) {
+	if resizes && !s.Filter.known() {
 		return fmt.Errorf("unknown filter %q", s.Filter)
 	}
 	if len(s.Fill) != 0 && len(s.Fill) != 3 {
@@ -254,7 +314,7 @@ func (t *Tiling) check() error {
 				return fmt.Errorf("the resolution %dx%d makes more than %d tiles of %d pixels", p[0], p[1], maxTiles, t.Size)
 			}
 		}
-	case TileDynamic:
+	case TileDynamic, TileCover:
 		if err := checkSides(t.Size); err != nil {
 			return err
 		}
@@ -277,12 +337,24 @@ func (t *Tiling) check() error {
 		if tiles := t.Longest/t.Size + 1; t.Longest > maxSplitSide || tiles*tiles > maxTiles {
 			return fmt.Errorf("a long side of %d pixels in tiles of %d: expected at most %d pixels and %d tiles", t.Longest, t.Size, maxSplitSide, maxTiles)
 		}
+	case TileCanvas:
+		if err := checkSides(t.Size); err != nil {
+			return err
+		}
+		if most := 1 << 8; t.MaxTiles < 1 || t.MaxTiles > most || t.Size*t.MaxTiles > maxSplitSide {
+			return fmt.Errorf("%d tiles of %d pixels: expected 1 to %d, and %d pixels a side at most", t.MaxTiles, t.Size, most, maxSplitSide)
+		}
 	case TileQuarters:
 		return nil
+	case TilePanScan:
+		if t.MaxTiles < 1 || t.MaxTiles > maxTiles {
+			return fmt.Errorf("%d crops: expected 1 to %d", t.MaxTiles, maxTiles)
+		}
+		return checkSides(t.Size)
 	default:
 		return fmt.Errorf("unknown kind")
 	}
-	if !slices.Contains(filterCodes, t.Filter) {
+	if !t.Filter.known() {
 		return fmt.Errorf("unknown filter %q", t.Filter)
 	}
 	return nil

@@ -36,7 +36,7 @@ type hfImage struct {
 	MinSize              *int        `json:"min_size"`
 	MaxSliceNums         *int        `json:"max_slice_nums"`
 	ScaleResolution      *int        `json:"scale_resolution"`
-	PatchSize            *int        `json:"patch_size"`
+	PatchSize            *hfSize     `json:"patch_size"`
 	NormMean             *hfChannels `json:"norm_mean"`
 	NormStd              *hfChannels `json:"norm_std"`
 
@@ -129,7 +129,7 @@ func (p *hfPinpoints) UnmarshalJSON(b []byte) error {
 var hfImageProcessors = map[string]func(c *hfImage) (*Image, error){}
 
 // registerImageProcessor makes a class known. Classes register themselves from the file that reads them; one that is named
-// "…Fast" is registered under that name where its arithmetic is carried out, else read as the class without.
+// "…Fast" is registered under that name where its steps are others, else it is the class without on 8-bit tensors.
 func registerImageProcessor(class string, build func(c *hfImage) (*Image, error)) (none struct{}) {
 	hfImageProcessors[class] = build
 	return none
@@ -158,7 +158,7 @@ func ImageProcessorTypes() []string { return slices.Sorted(maps.Keys(hfImageProc
 
 // ImageFromPreprocessorConfig reads a preprocessor_config.json of transformers: its image_processor_type, or the
 // feature_extractor_type of older files, decides on the meaning and on the defaults. The "Fast" variants of the classes
-// are read as the classes themselves (the torchvision arithmetic of the former differs by at most a level or so).
+// are the classes themselves with the arithmetic of torchvision on 8-bit tensors.
 func ImageFromPreprocessorConfig(config []byte) (*Image, error) {
 	return ImageOfProcessorClass(config, "")
 }
@@ -178,8 +178,11 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	}
 	c.raw = config
 	build := hfImageProcessors[name]
+	fast := false
 	if build == nil {
-		build = hfImageProcessors[strings.TrimSuffix(strings.TrimSuffix(name, "Pil"), "Fast")]
+		plain := strings.TrimSuffix(name, "Pil")
+		plain, fast = strings.CutSuffix(plain, "Fast")
+		build = hfImageProcessors[plain]
 	}
 	if build == nil {
 		return nil, fmt.Errorf("unknown image_processor_type %q; known are %s",
@@ -187,6 +190,9 @@ func ImageOfProcessorClass(config []byte, class string) (*Image, error) {
 	}
 	p, err := build(&c)
 	if err == nil {
+		if fast {
+			p.onTensors()
+		}
 		err = p.Check()
 	}
 	if err != nil {
@@ -416,7 +422,7 @@ func hfDeepSeek(c *hfImage) (*Image, error) {
 
 // hfMiniCPM is MiniCPMVImageProcessor of openbmb's MiniCPM-V 2.5 and 2.6 (image_processing_minicpmv.py of the releases).
 func hfMiniCPM(c *hfImage) (*Image, error) {
-	return ImageSlices(or(c.ScaleResolution, 448), or(c.PatchSize, 14), or(c.MaxSliceNums, 9),
+	return ImageSlices(or(c.ScaleResolution, 448), or(c.PatchSize, hfSize{Int: 14}).square().Height, or(c.MaxSliceNums, 9),
 		or(c.NormMean, HalfMean), or(c.NormStd, HalfStd)), nil
 }
 

@@ -90,6 +90,20 @@ func ImagePixelBERT(size int) *Image {
 	}
 }
 
+// ImageSOHO is the evaluation transform of SOHO and of mmdetection's projects: inside 600 x 1000 pixels, whichever way they lie,
+// the ratio kept, bytes normalised by ImageNet's statistics. The original pads sides to multiples of 32; here they are cut to them.
+func ImageSOHO() *Image {
+	mean, std := make([]float64, 3), make([]float64, 3)
+	for i := range mean {
+		mean[i], std[i] = ImageNetMean[i]*255, ImageNetStd[i]*255
+	}
+	return &Image{
+		Steps:     []ImageStep{{Op: ResizeMultiple, Filter: Bilinear, Shortest: 600, Longest: 1000, Multiple: 32}},
+		Normalize: Normalize{Mean: mean, Std: std},
+		Layout:    LayoutMasked,
+	}
+}
+
 // WithPadSquare returns the processor as LLaVA uses it with image_aspect_ratio "pad": the picture is first put in the
 // centre of a square of the mean colour, int(mean * 255) (process_images of haotian-liu/LLaVA).
 func (p *Image) WithPadSquare() *Image {

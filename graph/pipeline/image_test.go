@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ func TestImageDefaults(t *testing.T) {
 	clip := []ImageStep{{Op: ResizeShortest, Filter: Bicubic, Shortest: 224}, {Op: CenterCrop, Height: 224, Width: 224}}
 	for class, want := range map[string]Image{
 		"CLIPImageProcessor":     {Steps: clip, Normalize: hf(CLIPMean, CLIPStd)},
-		"CLIPImageProcessorFast": {Steps: clip, Normalize: hf(CLIPMean, CLIPStd)},
+		"CLIPImageProcessorFast": {Steps: onTensors(clip), Normalize: hf(CLIPMean, CLIPStd)},
 		"LlavaNextImageProcessor": {
 			Steps: clip, Normalize: hf(CLIPMean, CLIPStd), Layout: LayoutImageTiles,
 			Tiling: &Tiling{Kind: TileAnyRes, Filter: Bicubic, Size: 224, BaseHeight: 224, BaseWidth: 224,
@@ -222,4 +223,10 @@ func FuzzImageConfigs(f *testing.F) {
 			}
 		}
 	})
+}
+
+func onTensors(steps []ImageStep) []ImageStep {
+	p := Image{Steps: slices.Clone(steps)}
+	p.onTensors()
+	return p.Steps
 }

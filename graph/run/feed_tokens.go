@@ -10,22 +10,32 @@ import (
 
 var _ = RegisterFeeder(StageAfter, Feeder{Name: "real tokens", Feed: offerRealTokens})
 
-// realMark ends the name of a mask [B, T] of a value [B, T, D]: which of its tokens are not padding.
+// realMark ends the name of a mask [B, T] of a value [B, T, D], or of all values whose names begin with what stands before it and
+// a dot: which of their tokens are not padding.
 const realMark = ".real"
 
 // offerRealTokens gives of padded tokens those that are real, [N, D], one sample's behind the other's.
 func offerRealTokens(_ context.Context, p *Pass) error {
-	for _, name := range p.Graph().Names() {
-		value, ok := strings.CutSuffix(name, realMark)
-		if !ok || p.Value(value) == nil || len(p.Missing(p.Feeds, value)) > 0 {
+	for _, value := range p.Graph().Names() {
+		if strings.HasSuffix(value, realMark) {
+			continue
+		}
+		mask := value + realMark
+		if p.Value(mask) == nil {
+			group, _, ok := strings.Cut(value, ".")
+			if mask = group + realMark; !ok || p.Value(mask) == nil {
+				continue
+			}
+		}
+		if len(p.Missing(p.Feeds, value)) > 0 || len(p.Missing(p.Feeds, mask)) > 0 {
 			continue
 		}
 		p.Offer(value, func(ctx context.Context) (*graph.Tensor, error) {
-			got, err := p.Run(ctx, p.Feeds, value, name)
+			got, err := p.Run(ctx, p.Feeds, value, mask)
 			if err != nil {
 				return nil, err
 			}
-			return realRows(got[value], got[name])
+			return realRows(got[value], got[mask])
 		})
 	}
 	return nil

@@ -38,6 +38,7 @@ func runModelCase(ctx context.Context, c *Case, o ParityOptions, res *ParityResu
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			g.withPixelMask(m, c.Checkpoint())
 			if err := g.run(ctx, m, o, res); err != nil {
 				return err
 			}

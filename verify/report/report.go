@@ -58,6 +58,8 @@ type Node struct {
 	NaN       int64   `json:"nan"`
 	Inf       int64   `json:"inf"`
 	Saturated int64   `json:"saturated"` // values beyond the range of float16
+	// Tokens are the errors of embeddings that a projector hands to a language model.
+	Tokens *metric.TokenErrors `json:"tokens,omitempty"`
 
 	metrics map[string]float64
 }
@@ -70,13 +72,14 @@ type NodeStat struct {
 	Name    string
 	Output  bool
 	Moments metric.Moments
+	Tokens  metric.Tokens
 }
 
 // AddNodes adds the figures of values in their order.
 func (r *Report) AddNodes(stats []*NodeStat) {
 	for _, s := range stats {
 		n := Node{Name: s.Name, Output: s.Output, NaN: s.Moments.NaN, Inf: s.Moments.Inf, Saturated: s.Moments.Saturated,
-			metrics: map[string]float64{}}
+			Tokens: s.Tokens.Errors(), metrics: map[string]float64{}}
 		for _, m := range metric.All() {
 			n.metrics[m.Name] = m.Of(&s.Moments)
 		}

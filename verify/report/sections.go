@@ -37,6 +37,15 @@ func (r *Report) sections(worst int) []section {
 	if len(r.Nodes) > 0 {
 		out = append(out, r.nodeSection(worst))
 	}
+	s := section{title: "Embeddings, relative L2 error by token", head: []string{"output", "tokens", "mean", "99th percentile", "worst"}}
+	for _, n := range r.Nodes {
+		if e := n.Tokens; e != nil {
+			s.rows = append(s.rows, []string{n.Name, fmt.Sprint(e.Count), fmt.Sprintf("%.3g", e.Mean), fmt.Sprintf("%.3g", e.P99), fmt.Sprintf("%.3g", e.Worst)})
+		}
+	}
+	if s.rows != nil {
+		out = append(out, s)
+	}
 	if r.Converted != nil {
 		out = append(out, r.Converted.section(worst))
 	}

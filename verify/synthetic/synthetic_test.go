@@ -44,6 +44,31 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestFusionImports checks that the early-fusion models have the tensors of what they say they are, no more and no fewer.
+func TestFusionImports(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes full-size checkpoints")
+	}
+	for system, config := range map[string]string{"soho": "resnet18", "simvlm": "base"} {
+		m, err := New(system, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(t.TempDir(), system)
+		if err := m.Write(t.Context(), dir, 1, func(int64) {}); err != nil {
+			t.Fatal(err)
+		}
+		l, err := run.Load(dir, models.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Model.System != system {
+			t.Errorf("%s %s is read as %s", system, config, l.Model.System)
+		}
+		l.Close()
+	}
+}
+
 // TestDistribution holds the values against what they are meant to be like: the scale of a layer that keeps its input's, and
 // tails heavier than a normal distribution's.
 func TestDistribution(t *testing.T) {
@@ -83,5 +108,21 @@ func TestUnknown(t *testing.T) {
 				t.Errorf("%s %s: %v", system, c, err)
 			}
 		}
+	}
+}
+
+// TestLLaVA: a tower and a projector import as LLaVA.
+func TestLLaVA(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "m")
+	if err := llava(clipVision(32, 2, 2, 8, 16, 12), 32, 24).Write(t.Context(), dir, 7, nil); err != nil {
+		t.Fatal(err)
+	}
+	l, err := run.Load(dir, models.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Model.System != "llava" {
+		t.Errorf("read as %s, want llava", l.Model.System)
 	}
 }

@@ -62,6 +62,9 @@ func ExtractBatch(p *pipeline.Audio, waves [][]float32, choices []Choices) (*Fea
 	if p.Bank != nil {
 		return extractBank(p, waves)
 	}
+	if n := p.PadMultiple; n > 0 {
+		length = (length + n - 1) / n * n
+	}
 	out := &Features{IsLonger: make([]bool, len(waves)), Shape: []int{len(waves), length}}
 	size, mask := length, length
 	if m := p.Mel; m != nil {

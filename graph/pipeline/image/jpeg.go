@@ -145,7 +145,7 @@ func (d *jpegDecoder) huffman(body []byte) error {
 	for len(body) > 0 {
 		class, id := body[0]>>4, body[0]&15
 		if class > 1 || id > 3 {
-			return fmt.Errorf("Huffman table %d of class %d", id, class)
+			return fmt.Errorf("table %d of class %d for Huffman codes", id, class)
 		}
 		tables := &d.dcs
 		if class == 1 {

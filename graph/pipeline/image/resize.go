@@ -73,6 +73,11 @@ type taps struct {
 
 // makeTaps returns the taps of outputs from to to-1 of out.
 func makeTaps(in, out, from, to int, k kernel) taps {
+	return roundedTaps(in, out, from, to, k, precisionBits)
+}
+
+// roundedTaps is makeTaps with that many bits behind the point that are not zero.
+func roundedTaps(in, out, from, to int, k kernel, bits int) taps {
 	scale := float64(float32(in)) / float64(out) // Pillow keeps the box in float32
 	stretch := max(scale, 1)
 	support := k.support * stretch
@@ -97,8 +102,8 @@ func makeTaps(in, out, from, to int, k kernel) taps {
 			if sum != 0 {
 				v /= sum
 			}
-			v = float64(v * (1 << precisionBits))
-			fixed[x] = int32(v + math.Copysign(0.5, v))
+			v = float64(v * float64(int(1)<<bits))
+			fixed[x] = int32(v+math.Copysign(0.5, v)) << (precisionBits - bits)
 		}
 		t.start[i], t.weights[i] = lo, fixed
 	}
@@ -173,14 +178,15 @@ func (s source) resample(width, height int, filter pipeline.Filter, part window)
 	if filter == pipeline.Nearest {
 		return s.gather(nearestIndices(s.width, width, part.x, part.width), nearestIndices(s.height, height, part.y, part.height))
 	}
-	k := kernels[filter]
-	columns := identity(part.x, part.width)
-	if width != s.width {
-		columns = makeTaps(s.width, width, part.x, part.x+part.width, k)
+	if filter == pipeline.BilinearTensor {
+		return s.resampleFloat(width, height, part)
 	}
-	rows := identity(part.y, part.height)
+	columns, rows := identity(part.x, part.width), identity(part.y, part.height)
+	if width != s.width {
+		columns = filterTaps(s.width, width, part.x, part.width, filter)
+	}
 	if height != s.height {
-		rows = makeTaps(s.height, height, part.y, part.y+part.height, k)
+		rows = filterTaps(s.height, height, part.y, part.height, filter)
 	}
 	// Rows that the second pass does not read are not computed.
 	first := rows.start[0]

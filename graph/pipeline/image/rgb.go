@@ -5,6 +5,9 @@ type RGB struct {
 	Width, Height int
 	Pix           []uint8 // Height x Width x 3: red, green, blue
 
+	// Unrounded, where not nil, are the values before they were rounded to Pix.
+	Unrounded []float32
+
 	// Orientation is the EXIF orientation that the file gives, 1 to 8; 0 where it gives none.
 	Orientation int
 	// Alpha is the opacity, Height x Width, of a file that has such a channel, else nil. Pix are the colours as stored,

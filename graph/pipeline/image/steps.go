@@ -56,6 +56,10 @@ func runSteps(m *RGB, steps []pipeline.ImageStep, native bool) (*RGB, error) {
 		if width > maxResizedSide || height > maxResizedSide || part.width > DefaultMaxPixels/part.height {
 			return nil, fmt.Errorf("%w: %s makes %d x %d of its %d x %d pixels", ErrTooLarge, s.Op, width, height, src.width, src.height)
 		}
+		if s.Unrounded {
+			m = unrounded(src, width, height, s.Filter)
+			continue
+		}
 		if native {
 			m = m.resizeNative(width, height, s.Filter, part)
 		} else {
@@ -108,8 +112,17 @@ func targetSize(s pipeline.ImageStep, w, h int) (width, height int) {
 			width = int(float64(float64(height) * aspect))
 		}
 		return max(width, s.Shortest), max(height, s.Shortest)
+	case pipeline.ResizeWithin:
+		if ratio := max(fh/float64(s.Height), fw/float64(s.Width)); ratio > 1 {
+			w, h = int(fw/ratio), int(fh/ratio)
+		}
+		return (w + s.Multiple - 1) / s.Multiple * s.Multiple, (h + s.Multiple - 1) / s.Multiple * s.Multiple
 	case pipeline.ResizeLongest:
 		size := float64(s.Longest)
+		if s.Round {
+			factor := size / long
+			return max(int(math.RoundToEven(fw*factor)), s.Shortest), max(int(math.RoundToEven(fh*factor)), s.Shortest)
+		}
 		return max(int(float64(fw/long*size)), s.Shortest), max(int(float64(fh/long*size)), s.Shortest)
 	case pipeline.ResizeMultiple:
 		scale := float64(s.Shortest) / short

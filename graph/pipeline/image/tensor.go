@@ -18,7 +18,8 @@ type Tensor struct {
 
 // PixelValues returns the normalised tensor, equal to the original processor's.
 func (b *Batch) PixelValues() (*Tensor, error) {
-	return b.tensor(normalizer(b.Pipeline.Normalize), [3]float32{})
+	n := b.Pipeline.Normalize
+	return b.tensor(normalizer(n), func(c int, x float32) float32 { return normalized(n, c, float64(x)) }, [3]float32{})
 }
 
 // Pixels returns the bytes as floats 0 to 255, for graphs that normalise themselves. Padding has the values that
@@ -35,7 +36,7 @@ func (b *Batch) Pixels() (*Tensor, error) {
 			pad[c] = float32(n.Mean[c] / n.Scale())
 		}
 	}
-	return b.tensor(&table, pad)
+	return b.tensor(&table, func(_ int, x float32) float32 { return x }, pad)
 }
 
 // normalizer tabulates what becomes of each byte, in the original's order of operations: transformers multiplies in float64
@@ -44,27 +45,33 @@ func normalizer(n pipeline.Normalize) *[3][256]float32 {
 	var table [3][256]float32
 	for c := range 3 {
 		for v := range 256 {
-			x := float32(v)
-			switch {
-			case n.ToTensor:
-				x /= 255
-			case n.Factor != 0:
-				x = float32(float64(v) * n.Factor)
-			}
-			if n.Mean != nil {
-				x = (x - float32(n.Mean[c])) / float32(n.Std[c])
-			}
-			table[c][v] = x
+			table[c][v] = normalized(n, c, float64(v))
 		}
 	}
 	return &table
+}
+
+// normalized is what becomes of a value v of channel c.
+func normalized(n pipeline.Normalize, c int, v float64) float32 {
+	x := float32(v)
+	switch {
+	case n.ToTensor:
+		x /= 255
+	case n.Factor != 0:
+		x = float32(v * n.Factor)
+	}
+	if n.Mean != nil {
+		x = (x - float32(n.Mean[c])) / float32(n.Std[c])
+	}
+	return x
 }
 
 // maxFloats bounds a tensor: 4 GB.
 const maxFloats = 1 << 30
 
 // tensor lays the tiles out as slots of height x width pixels: slot i holds tile order[i], or padding where it is nil.
-func (b *Batch) tensor(table *[3][256]float32, pad [3]float32) (*Tensor, error) {
+// table holds what becomes of bytes, of is that for values that are not rounded to bytes.
+func (b *Batch) tensor(table *[3][256]float32, of func(c int, x float32) float32, pad [3]float32) (*Tensor, error) {
 	order, outer, masked := b.slots()
 	height, width := 0, 0
 	var first *RGB
@@ -106,6 +113,14 @@ func (b *Batch) tensor(table *[3][256]float32, pad [3]float32) (*Tensor, error) 
 			row := m.Pix[3*y*m.Width:][:3*m.Width]
 			for c := range 3 {
 				values, out := &table[c], dst[c*size+y*width:][:m.Width]
+				if m.Unrounded != nil {
+					for x, v := range m.Unrounded[3*y*m.Width:][:3*m.Width] {
+						if x%3 == c {
+							out[x/3] = of(c, v)
+						}
+					}
+					continue
+				}
 				for x := range out {
 					out[x] = values[row[3*x+c]]
 				}
@@ -144,7 +159,7 @@ func (b *Batch) slots() (order []*RGB, outer []int, masked bool) {
 		for _, m := range b.Images {
 			order = append(order, m.Tiles...)
 		}
-		return order, []int{len(order)}, b.Pipeline.Layout == pipeline.LayoutMasked
+		return order, []int{len(order)}, b.Pipeline.Layout == pipeline.LayoutMasked || b.Pipeline.Layout == pipeline.LayoutSized
 	}
 	most := 0
 	for _, g := range groups {

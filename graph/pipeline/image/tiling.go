@@ -12,12 +12,16 @@ func cut(m *RGB, t *pipeline.Tiling) (tiles []*RGB, rows, columns int, err error
 	switch t.Kind {
 	case pipeline.TileAnyRes:
 		return cutAnyRes(m, t)
-	case pipeline.TileDynamic:
+	case pipeline.TileDynamic, pipeline.TileCover:
 		return cutDynamic(m, t)
+	case pipeline.TilePanScan:
+		return cutPanScan(m, t)
 	case pipeline.TileSlices:
 		return cutSlices(m, t)
 	case pipeline.TileSplit:
 		return cutSplit(m, t)
+	case pipeline.TileCanvas:
+		return cutCanvas(m, t)
 	case pipeline.TileQuarters:
 		w, h := m.Width/2, m.Height/2
 		if w == 0 || h == 0 {
@@ -55,7 +59,7 @@ func TileGrid(p *pipeline.Image, height, width int) (rows, columns int) {
 	case pipeline.TileAnyRes:
 		h, w := BestResolution(t.Pinpoints, height, width)
 		return h / t.Size, w / t.Size
-	case pipeline.TileDynamic:
+	case pipeline.TileDynamic, pipeline.TileCover:
 		return dynamicGrid(t, height, width)
 	}
 	return 0, 0
@@ -100,6 +104,9 @@ func cutDynamic(m *RGB, t *pipeline.Tiling) ([]*RGB, int, int, error) {
 // dynamicGrid chooses among all grids of MinTiles to MaxTiles tiles, smaller ones first, the one whose ratio is nearest to
 // the picture's; of equally near ones a larger one only if the picture fills more than half of it.
 func dynamicGrid(t *pipeline.Tiling, height, width int) (rows, columns int) {
+	if t.Kind == pipeline.TileCover {
+		return coverGrid(t, height, width)
+	}
 	ratio, area := float64(width)/float64(height), float64(width*height)
 	rows, columns = 1, 1
 	nearest := math.Inf(1)
