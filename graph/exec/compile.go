@@ -69,203 +69,159 @@ type packKey struct {
 	form string
 }
 
-// value is what the compiler knows of a node's value.
-type value struct {
-	shape   graph.Shape
-	ld      int
-	root    *buffer // the memory that it lies in
-	offset  int     // within that memory
-	lastUse int
-	fixed   []float32 // memory outside the arena: a weight's
-}
+// compilation is a program in the making: what each step learns, the next ones go by.
+type compilation struct {
+	e      *Engine
+	feeds  []string
+	shapes map[string]graph.Shape // of the feeds
+	fetch  []string
 
-// buffer is a piece of the arena.
-type buffer struct {
-	size        int
-	first, last int // schedule positions between which it is alive
-	offset      int
+	// Of resolve.
+	fed    map[*graph.Node]string
+	byName map[string]*graph.Node // the nodes that are fed
+	roots  []*graph.Node
+	isRoot map[*graph.Node]bool
+
+	// Of schedule: the nodes that are computed or fed, each after its inputs, alternates resolved.
+	order  []*graph.Node
+	inputs map[*graph.Node][]*graph.Node
+	users  map[*graph.Node][]*graph.Node
+
+	// Of layOut.
+	values  map[*graph.Node]*value
+	buffers []*buffer
 }
 
 // compile makes a program. Its result depends on the graph, the shapes and the names alone.
 func (e *Engine) compile(feeds []string, shapes map[string]graph.Shape, fetch []string) (*Program, error) {
-	fed := map[*graph.Node]string{}
-	for _, name := range feeds {
-		n := e.g.Value(name)
-		if n == nil {
-			return nil, fmt.Errorf("input %s: no value of this model has that name; inputs: %s", name, strings.Join(e.inputNames(), ", "))
-		}
-		if in, ok := n.Op.(graph.Input); ok {
-			if err := in.Accepts(shapes[name]); err != nil {
-				return nil, fmt.Errorf("input %s: %w", name, err)
-			}
-		}
-		fed[n] = name
-	}
-	var roots []*graph.Node
-	for _, name := range fetch {
-		n := e.g.Value(name)
-		if n == nil {
-			return nil, fmt.Errorf("value %s: this model has none of that name", name)
-		}
-		roots = append(roots, n)
-	}
-	order, inputs, err := e.schedule(roots, fed)
-	if err != nil {
+	c := &compilation{e: e, feeds: feeds, shapes: shapes, fetch: fetch}
+	if err := c.resolve(); err != nil {
 		return nil, err
 	}
+	if err := c.schedule(); err != nil {
+		return nil, err
+	}
+	if err := c.layOut(); err != nil {
+		return nil, err
+	}
+	c.live()
+	c.takeOver()
+	size := place(c.buffers)
+	e.grow(size)
+	return c.build(size)
+}
 
-	// Shapes, and what is a view of what.
-	values := map[*graph.Node]*value{}
-	users := map[*graph.Node][]*graph.Node{}
-	for _, n := range order {
-		for _, in := range inputs[n] {
-			users[in] = append(users[in], n)
+// resolve finds the nodes that the names stand for.
+func (c *compilation) resolve() error {
+	c.fed, c.byName = map[*graph.Node]string{}, map[string]*graph.Node{}
+	for _, name := range c.feeds {
+		n := c.e.g.Value(name)
+		if n == nil {
+			return fmt.Errorf("input %s: no value of this model has that name; inputs: %s", name, strings.Join(c.e.inputNames(), ", "))
 		}
+		if in, ok := n.Op.(graph.Input); ok {
+			if err := in.Accepts(c.shapes[name]); err != nil {
+				return fmt.Errorf("input %s: %w", name, err)
+			}
+		}
+		c.fed[n] = name
 	}
-	isRoot := map[*graph.Node]bool{}
-	for _, r := range roots {
-		isRoot[r] = true
+	for n, name := range c.fed {
+		c.byName[name] = n
 	}
-	var buffers []*buffer
-	for at, n := range order {
-		v := &value{lastUse: at}
-		values[n] = v
-		if name, ok := fed[n]; ok {
-			v.shape = shapes[name]
-		} else {
-			in := make([]graph.Shape, len(inputs[n]))
-			for i, src := range inputs[n] {
-				in[i] = values[src].shape
-			}
-			if v.shape, err = graph.InferNode(n, in); err != nil {
-				return nil, err
-			}
-			if _, ok := n.Op.(graph.Parameter); ok {
-				c := &call{e: e, node: n}
-				if v.fixed, err = c.floats(0); err != nil {
-					return nil, err
-				}
-				v.ld = v.shape.Last()
-				continue
-			}
-			im := impls[reflect.TypeOf(n.Op)]
-			if im == nil {
-				return nil, fmt.Errorf("operation %s: not known to the executor", graph.OpName(n.Op))
-			}
-			if im.alias != nil {
-				src := values[inputs[n][0]]
-				offset, ld, ok := im.alias(n, view{Shape: src.shape, LD: src.ld}, v.shape)
-				if ok && ld != v.shape.Last() && v.shape.Rows() > 1 {
-					ok = !isRoot[n] && allTakeStrided(n, users[n], inputs)
-				}
-				if ok {
-					v.ld, v.root, v.offset, v.fixed = ld, src.root, src.offset+offset, src.fixed
-					if v.fixed != nil {
-						v.fixed = v.fixed[offset:]
-						v.offset = 0
-					}
-					continue
-				}
-			}
+	c.isRoot = map[*graph.Node]bool{}
+	for _, name := range c.fetch {
+		n := c.e.g.Value(name)
+		if n == nil {
+			return fmt.Errorf("value %s: this model has none of that name", name)
 		}
-		v.ld = v.shape.Last()
-		v.root = &buffer{size: v.shape.Len(), first: at, last: at}
-		buffers = append(buffers, v.root)
+		c.roots = append(c.roots, n)
+		c.isRoot[n] = true
 	}
-	for at, n := range order {
-		for _, in := range inputs[n] {
-			if r := values[in].root; r != nil {
-				r.last = max(r.last, at)
-			}
-		}
-		if r := values[n].root; r != nil {
-			if isRoot[n] {
-				r.last = len(order)
-			}
-			if _, ok := fed[n]; ok {
-				// Inputs stay as they were fed, so that a program can run again.
-				r.first, r.last = -1, len(order)
-			}
-		}
-	}
-	// Values that take their input's memory over.
-	merged := map[*buffer]*buffer{}
-	find := func(b *buffer) *buffer {
-		for merged[b] != nil {
-			b = merged[b]
-		}
-		return b
-	}
-	for at, n := range order {
-		v := values[n]
-		if v.root == nil {
-			continue
-		}
-		if _, ok := fed[n]; ok || len(inputs[n]) == 0 || v.root.first != at {
-			continue
-		}
-		if im := impls[reflect.TypeOf(n.Op)]; im == nil || !im.inPlace {
-			continue
-		}
-		src := values[inputs[n][0]]
-		if src.root == nil || src.ld != src.shape.Last() || !src.shape.Equal(v.shape) || slices.Contains(inputs[n][1:], inputs[n][0]) {
-			continue
-		}
-		old := find(src.root)
-		if old.last != at || old.size != v.root.size || src.offset != 0 {
-			continue
-		}
-		old.last = v.root.last
-		merged[v.root] = old
-	}
-	buffers = slices.DeleteFunc(buffers, func(b *buffer) bool { return merged[b] != nil })
-	size := place(buffers)
-	if size > len(e.arena) {
-		// Grown with room to spare, because sequences of a decoder grow step by step. Programs hold the old memory.
-		e.arena = make([]float32, size+size/4+arenaAlign)
-		clear(e.programs)
-		e.recent = nil
-	}
+	return nil
+}
 
-	p := &Program{e: e, feeds: feeds, fetch: fetch, arena: size}
-	at := func(n *graph.Node) view {
-		v := values[n]
-		if v.fixed != nil {
-			return view{v.shape, v.fixed[:extent(v.shape, v.ld)], v.ld}
+// schedule orders the nodes that the roots need, given those that are fed.
+func (c *compilation) schedule() error {
+	c.inputs, c.users = map[*graph.Node][]*graph.Node{}, map[*graph.Node][]*graph.Node{}
+	for _, r := range c.roots {
+		if err := c.visit(r); err != nil {
+			return err
 		}
-		start := find(v.root).offset + v.offset
-		end := start + extent(v.shape, v.ld)
-		return view{v.shape, e.arena[start:end:end], v.ld}
 	}
-	byName := map[string]*graph.Node{}
-	for n, name := range fed {
-		byName[name] = n
-	}
-	for _, name := range feeds {
-		if values[byName[name]] == nil { // fed, but nothing needs it
-			p.fed = append(p.fed, view{shapes[name], make([]float32, shapes[name].Len()), shapes[name].Last()})
-			continue
+	for _, n := range c.order {
+		for _, in := range c.inputs[n] {
+			c.users[in] = append(c.users[in], n)
 		}
-		p.fed = append(p.fed, at(byName[name]))
 	}
-	for _, n := range roots {
-		p.fetched = append(p.fetched, at(n))
+	return nil
+}
+
+// visit puts a node into the order, behind what it needs.
+func (c *compilation) visit(n *graph.Node) error {
+	if _, ok := c.inputs[n]; ok {
+		return nil
 	}
-	for _, n := range order {
-		v := values[n]
-		if _, ok := fed[n]; ok || v.fixed != nil {
-			continue
+	c.inputs[n] = nil
+	if !c.isFed(n) {
+		if _, isInput := n.Op.(graph.Input); isInput {
+			return fmt.Errorf("input %s is needed and was not given", n.Name())
 		}
-		if len(inputs[n]) > 0 {
-			if src := values[inputs[n][0]]; src.root == v.root {
-				continue // a view
+		ins := make([]*graph.Node, len(n.In))
+		for i, in := range n.In {
+			ins[i] = c.stand(in)
+			if err := c.visit(ins[i]); err != nil {
+				return err
 			}
 		}
-		c := &call{e: e, node: n, out: at(n)}
-		for _, in := range inputs[n] {
-			c.in = append(c.in, at(in))
+		c.inputs[n] = ins
+	}
+	c.order = append(c.order, n)
+	return nil
+}
+
+// stand returns what stands for a node: for an input that is not fed, its alternate if it has one.
+func (c *compilation) stand(n *graph.Node) *graph.Node {
+	if _, isInput := n.Op.(graph.Input); !isInput || c.isFed(n) {
+		return n
+	}
+	for _, name := range n.Names {
+		if alt := c.e.g.Alternates[name]; alt != nil {
+			return alt
 		}
-		run, err := impls[reflect.TypeOf(n.Op)].build(c)
+	}
+	return n
+}
+
+func (c *compilation) isFed(n *graph.Node) bool {
+	_, ok := c.fed[n]
+	return ok
+}
+
+// build makes the program's steps over the placed values.
+func (c *compilation) build(size int) (*Program, error) {
+	p := &Program{e: c.e, feeds: c.feeds, fetch: c.fetch, arena: size}
+	for _, name := range c.feeds {
+		n := c.byName[name]
+		if c.values[n] == nil { // fed, but nothing needs it
+			s := c.shapes[name]
+			p.fed = append(p.fed, view{s, make([]float32, s.Len()), s.Last()})
+			continue
+		}
+		p.fed = append(p.fed, c.at(n))
+	}
+	for _, n := range c.roots {
+		p.fetched = append(p.fetched, c.at(n))
+	}
+	for _, n := range c.order {
+		if v := c.values[n]; c.isFed(n) || v.fixed != nil || v.isView {
+			continue
+		}
+		one := &call{e: c.e, node: n, out: c.at(n)}
+		for _, in := range c.inputs[n] {
+			one.in = append(one.in, c.at(in))
+		}
+		run, err := impls[reflect.TypeOf(n.Op)].build(one)
 		if err != nil {
 			return nil, err
 		}
@@ -276,51 +232,15 @@ func (e *Engine) compile(feeds []string, shapes map[string]graph.Shape, fetch []
 	return p, nil
 }
 
-// schedule orders the nodes that the roots need, given those that are fed, and returns each node's inputs, alternates
-// resolved.
-func (e *Engine) schedule(roots []*graph.Node, fed map[*graph.Node]string) ([]*graph.Node, map[*graph.Node][]*graph.Node, error) {
-	inputs := map[*graph.Node][]*graph.Node{}
-	var order []*graph.Node
-	var visit func(n *graph.Node) error
-	resolve := func(n *graph.Node) *graph.Node {
-		if _, isInput := n.Op.(graph.Input); isInput {
-			if _, ok := fed[n]; !ok {
-				for _, name := range n.Names {
-					if alt := e.g.Alternates[name]; alt != nil {
-						return alt
-					}
-				}
-			}
-		}
-		return n
+// at returns the memory of a value.
+func (c *compilation) at(n *graph.Node) view {
+	v := c.values[n]
+	size := extent(v.shape, v.ld)
+	if v.fixed != nil {
+		return view{v.shape, v.fixed[:size], v.ld}
 	}
-	visit = func(n *graph.Node) error {
-		if _, ok := inputs[n]; ok {
-			return nil
-		}
-		inputs[n] = nil
-		if _, ok := fed[n]; !ok {
-			if _, isInput := n.Op.(graph.Input); isInput {
-				return fmt.Errorf("input %s is needed and was not given", n.Name())
-			}
-			ins := make([]*graph.Node, len(n.In))
-			for i, in := range n.In {
-				ins[i] = resolve(in)
-				if err := visit(ins[i]); err != nil {
-					return err
-				}
-			}
-			inputs[n] = ins
-		}
-		order = append(order, n)
-		return nil
-	}
-	for _, r := range roots {
-		if err := visit(r); err != nil {
-			return nil, nil, err
-		}
-	}
-	return order, inputs, nil
+	start := v.root.home().offset + v.offset
+	return view{v.shape, c.e.arena[start : start+size : start+size], v.ld}
 }
 
 func (e *Engine) inputNames() []string {
@@ -329,45 +249,4 @@ func (e *Engine) inputNames() []string {
 		names = append(names, n.Name())
 	}
 	return names
-}
-
-func allTakeStrided(n *graph.Node, users []*graph.Node, inputs map[*graph.Node][]*graph.Node) bool {
-	for _, u := range users {
-		im := impls[reflect.TypeOf(u.Op)]
-		for i, in := range inputs[u] {
-			if in == n && (im == nil || im.strided == nil || !im.strided(i)) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// arenaAlign keeps buffers on cache lines.
-const arenaAlign = 16
-
-// place gives every buffer an offset such that no two that are alive together overlap, and returns the arena's size.
-// Largest first, each in the lowest gap (Pisarchyk and Lee 2020, "greedy by size").
-func place(buffers []*buffer) int {
-	bySize := slices.Clone(buffers)
-	slices.SortStableFunc(bySize, func(a, b *buffer) int { return b.size - a.size })
-	var placed []*buffer // by offset
-	total := 0
-	for _, b := range bySize {
-		offset := 0
-		for _, o := range placed {
-			if o.last < b.first || b.last < o.first {
-				continue
-			}
-			if offset+b.size <= o.offset {
-				break
-			}
-			offset = max(offset, (o.offset+o.size+arenaAlign-1)/arenaAlign*arenaAlign)
-		}
-		b.offset = offset
-		total = max(total, offset+b.size)
-		i, _ := slices.BinarySearchFunc(placed, offset, func(p *buffer, off int) int { return p.offset - off })
-		placed = slices.Insert(placed, i, b)
-	}
-	return total
 }
