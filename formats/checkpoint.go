@@ -437,19 +437,16 @@ func (c *Checkpoint) Sub(dir string) (*Checkpoint, error) {
 	}
 	opts := c.opts
 	opts.WeightsOptional = true
-	s, err := openIn(d.shown, d, opts)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	c.subs = append(c.subs, s)
-	c.mu.Unlock()
-	return s, nil
+	return c.keep(openIn(d.shown, d, opts))
 }
 
 // Beside opens another checkpoint that belongs to this one, wherever it lies, and is closed with it.
 func (c *Checkpoint) Beside(source string) (*Checkpoint, error) {
-	s, err := Open(source, Options{})
+	return c.keep(Open(source, Options{}))
+}
+
+// keep makes a checkpoint that was opened a part of this one.
+func (c *Checkpoint) keep(s *Checkpoint, err error) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}

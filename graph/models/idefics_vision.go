@@ -30,9 +30,15 @@ type ideficsTower struct {
 // ideficsPixels adds the inputs of pictures that share a batch: [M, C, H, W], and the mask [M, H, W] of what is not padding. The
 // feeder of samples fills them.
 func ideficsPixels(b *graph.Builder, channels int) (pixels, mask *graph.Node) {
-	pixels = b.Input("real_pixel_values", -1, channels, -3, -4)
+	return maskedPixels(b, "real_pixel_values", "real_pixel_mask", channels)
+}
+
+// maskedPixels adds inputs of those names: pictures [M, C, H, W] that are padded to one size, and the mask [M, H, W] of what is not
+// padding, which is all of it where none is given.
+func maskedPixels(b *graph.Builder, values, mask string, channels int) (*graph.Node, *graph.Node) {
+	pixels := b.Input(values, -1, channels, -3, -4)
 	whole := b.Op(graph.FillLike{Value: 1}, nil, b.Rearrange(b.Slice(pixels, 1, 0, 1), "b 1 h w -> b h w"))
-	return pixels, b.InputOr("real_pixel_mask", whole, -1, -3, -4)
+	return pixels, b.InputOr(mask, whole, -1, -3, -4)
 }
 
 // build maps pixels [M, C, H, W] with a mask [M, H, W] to [M, patches, HiddenSize], behind the last norm. at is where the tower's

@@ -273,15 +273,7 @@ func (c *llavaHF) sized(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	t.name(b)
-	var parts []*graph.Node
-	for _, i := range layers {
-		parts = append(parts, t.State(b, i))
-	}
-	x := parts[0]
-	if len(parts) > 1 {
-		x = b.Concat(2, parts...)
-	}
-	x = b.Act(b.LinearIf(c.Bias, x, linear1, v.HiddenSize*len(parts), out), act)
+	x := b.Act(b.LinearIf(c.Bias, t.states(b, layers), linear1, v.HiddenSize*len(layers), out), act)
 	b.Output(b.LinearIf(c.Bias, x, linear2, out, out), graph.Projector, "visual_tokens")
 	b.Output(b.Rearrange(t.Mask, "b h w -> b (h w)"), graph.Projector, "visual_tokens.real")
 	g, err := b.Graph()

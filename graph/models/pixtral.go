@@ -40,9 +40,7 @@ type sizedTower struct {
 // sizedPixels adds the inputs of pictures that are padded to one size at the right and the bottom: pixels [M, C, H, W], and the
 // mask [M, H, W] of what is not padding, which the feeder of sized pictures makes of image_sizes.
 func sizedPixels(b *graph.Builder, channels int) (pixels, mask *graph.Node) {
-	pixels = b.Input("pixel_values", -1, channels, -3, -4)
-	whole := b.Op(graph.FillLike{Value: 1}, nil, b.Rearrange(b.Slice(pixels, 1, 0, 1), "b 1 h w -> b h w"))
-	return pixels, b.InputOr("sized_pixel_mask", whole, -1, -3, -4)
+	return maskedPixels(b, "pixel_values", "sized_pixel_mask", channels)
 }
 
 // build maps pixels [M, C, H, W] with a mask [M, H, W] to [M, patches, HiddenSize]. at is the tower's stem, "vision_tower".
@@ -92,6 +90,18 @@ func (t *sizedTower) name(b *graph.Builder) {
 	real := b.Rearrange(t.Mask, "b h w -> b (h w)")
 	b.Output(real, graph.Vision, "vision.real")
 	b.Output(b.Scale(real, 1), graph.Vision, "ln_pre.real")
+}
+
+// states are the hidden states of these numbers, one behind the other in each token.
+func (t *sizedTower) states(b *graph.Builder, layers []int) *graph.Node {
+	var parts []*graph.Node
+	for _, i := range layers {
+		parts = append(parts, t.State(b, i))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return b.Concat(2, parts...)
 }
 
 // merged puts s x s tokens [M, patches, D] together to one, channel by channel as torch's unfold has it, and returns them and
@@ -163,17 +173,9 @@ func buildMistral3(im *Import) (*graph.Model, error) {
 		return nil, err
 	}
 	t.name(b)
-	var parts []*graph.Node
-	for _, i := range layers {
-		parts = append(parts, t.State(b, i))
-	}
-	x := parts[0]
-	if len(parts) > 1 {
-		x = b.Concat(2, parts...)
-	}
-	wide := d * len(parts)
+	wide := d * len(layers)
 	// The norm's gain goes into the merger's columns: behind the merger's rearrangement no pass would find it.
-	x = block.Norm{Kind: block.RMSNorm, Eps: c.Norms.Eps, Gain: block.Absent}.Apply(b, x, projStem+".norm", wide)
+	x := block.Norm{Kind: block.RMSNorm, Eps: c.Norms.Eps, Gain: block.Absent}.Apply(b, t.states(b, layers), projStem+".norm", wide)
 	x, real := t.merged(b, x, c.Merge)
 	x = b.Op(graph.Linear{}, []*graph.Weight{mergerWeight(b, projStem, wide, c.Merge*c.Merge), nil}, x)
 	x = b.LinearIf(c.Bias, x, projStem+".linear_1", wide, out)

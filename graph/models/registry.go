@@ -135,13 +135,13 @@ func recogniseNames(c *formats.Checkpoint, o Options) (*Import, *System, error) 
 	case 0:
 		return nil, nil, im.unrecognised()
 	}
-	var names []string
-	for _, m := range found {
-		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
-	}
 	if best := mostRead(c, o, found); best != nil {
 		im.Naming = best.naming
 		return im, best.sys, nil
+	}
+	var names []string
+	for _, m := range found {
+		names = append(names, fmt.Sprintf("%s (%s naming)", m.sys.Name, m.naming))
 	}
 	return nil, nil, fmt.Errorf("%s: could be %s: choose with --system", c.Source(), strings.Join(names, " or "))
 }

@@ -114,10 +114,9 @@ func (b *Batch) tensor(table *[3][256]float32, of func(c int, x float32) float32
 			for c := range 3 {
 				values, out := &table[c], dst[c*size+y*width:][:m.Width]
 				if m.Unrounded != nil {
-					for x, v := range m.Unrounded[3*y*m.Width:][:3*m.Width] {
-						if x%3 == c {
-							out[x/3] = of(c, v)
-						}
+					exact := m.Unrounded[3*y*m.Width:][:3*m.Width]
+					for x := range out {
+						out[x] = of(c, exact[3*x+c])
 					}
 					continue
 				}
