@@ -45,6 +45,9 @@ func TestPoolFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if !faultHasAddress(memory) {
+		t.Skip("faults have no address here, as under some emulators, so that they cannot be told from nil pointers")
+	}
 	const parts = 40
 	for _, threads := range []int{1, 3} {
 		p := NewPool(threads)
@@ -65,4 +68,10 @@ func TestPoolFault(t *testing.T) {
 			}
 		}
 	}
+}
+
+// faultHasAddress reads memory that faults, and reports whether the machine says where.
+func faultHasAddress(memory []byte) (has bool) {
+	defer func() { _, has = recover().(interface{ Addr() uintptr }) }()
+	return memory[0] == 0
 }
